@@ -1,0 +1,4 @@
+module github.com/etcdguard/etcdguard
+
+go 1.26.0
+
