@@ -78,6 +78,7 @@ const (
 	HTTPHealth
 	HTTPMetrics
 	HTTPVersion
+	HTTPDebug // pprof, where the operator opened it
 
 	actionCount
 )
@@ -150,6 +151,7 @@ var actions = [actionCount]struct {
 	HTTPHealth:  {"HTTP.Health", false},
 	HTTPMetrics: {"HTTP.Metrics", false},
 	HTTPVersion: {"HTTP.Version", false},
+	HTTPDebug:   {"HTTP.Debug", false},
 }
 
 // String is the action's name in policies, logs and metrics.

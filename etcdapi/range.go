@@ -58,6 +58,12 @@ func (r Range) Empty() bool {
 	return r.Kind == None || r.Kind == Span && bytes.Compare(r.Begin, r.End) >= 0
 }
 
+// Clone is r with memory of its own, to be kept when the request is gone.
+func (r Range) Clone() Range {
+	r.Begin, r.End = bytes.Clone(r.Begin), bytes.Clone(r.End)
+	return r
+}
+
 // String is for logs and explanations; key names are quoted as Go strings.
 func (r Range) String() string {
 	switch r.Kind {

@@ -1,0 +1,138 @@
+package guard
+
+import (
+	"context"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"github.com/etcdguard/etcdguard/etcdapi"
+)
+
+// authorise asks the policy about everything that the message may do. One access
+// that is not allowed denies the whole.
+func (g *Guard) authorise(ctx context.Context, r *Request) error {
+	a := access{g, ctx, r}
+	switch m := r.message.(type) {
+	case *pb.RangeRequest:
+		return a.read(r.action, m)
+	case *pb.PutRequest:
+		return a.put(etcdapi.KVPut, etcdapi.KVRange, m)
+	case *pb.DeleteRangeRequest:
+		return a.deleteRange(etcdapi.KVDeleteRange, etcdapi.KVRange, m)
+	case *pb.TxnRequest:
+		if err := a.decide(etcdapi.KVTxn, etcdapi.Range{}); err != nil {
+			return err
+		}
+		return etcdapi.WalkTxn(m, txnAccess{a})
+	case *pb.CompactionRequest:
+		return a.compact(m)
+	case *pb.WatchRequest:
+		if c := m.GetCreateRequest(); c != nil {
+			return a.decide(etcdapi.WatchWatch, etcdapi.NewRange(c.Key, c.RangeEnd))
+		}
+		return nil // cancel and progress concern watches that were allowed
+	case *pb.LeaseRevokeRequest:
+		return a.revokeLease(m)
+	default:
+		return a.decide(r.action, etcdapi.Range{})
+	}
+}
+
+// access judges the parts of one request.
+type access struct {
+	g   *Guard
+	ctx context.Context
+	r   *Request
+}
+
+// decide is the one place where the policy is asked, and where what it says is
+// counted and recorded.
+func (a access) decide(action etcdapi.Action, keys etcdapi.Range) error {
+	d := a.r.caller.subject.Decide(action, keys)
+	switch {
+	case !d.Allowed:
+		return a.g.deny(a.r.caller, action, keys)
+	case d.Observed:
+		a.g.observe(a.r.caller, action, keys)
+	default:
+		a.g.count(a.r.caller, action, allowed)
+	}
+	return nil
+}
+
+func (a access) read(action etcdapi.Action, m *pb.RangeRequest) error {
+	keys := etcdapi.NewRange(m.Key, m.RangeEnd)
+	if err := a.decide(action, keys); err != nil {
+		return err
+	}
+	most := a.r.caller.limits.KeysPerRange
+	if most > 0 && keys.Kind != etcdapi.Point && !m.CountOnly && (m.Limit <= 0 || m.Limit > most) {
+		return a.g.limited(a.r, "keys per range", errPermissionDenied)
+	}
+	return nil
+}
+
+// put also judges what rides on a put: the previous value is a read, and a lease
+// ties the key to all others that hang on it (CVE-2026-44283).
+func (a access) put(write, read etcdapi.Action, m *pb.PutRequest) error {
+	key := etcdapi.Key(m.Key)
+	if err := a.decide(write, key); err != nil {
+		return err
+	}
+	if m.PrevKv {
+		if err := a.decide(read, key); err != nil {
+			return err
+		}
+	}
+	if most := a.r.caller.limits.ValueBytes; most > 0 && int64(len(m.Value)) > most {
+		return a.g.limited(a.r, "value bytes", errTooLarge)
+	}
+	if m.Lease != 0 {
+		return a.attachToLease(write, m.Lease)
+	}
+	return nil
+}
+
+func (a access) deleteRange(write, read etcdapi.Action, m *pb.DeleteRangeRequest) error {
+	keys := etcdapi.NewRange(m.Key, m.RangeEnd)
+	if err := a.decide(write, keys); err != nil {
+		return err
+	}
+	if m.PrevKv {
+		return a.decide(read, keys)
+	}
+	return nil
+}
+
+// compact denies what would destroy history that is younger than the policy wants
+// kept: compaction to the head is how a thief wipes the traces (THREATS T8).
+func (a access) compact(m *pb.CompactionRequest) error {
+	if err := a.decide(etcdapi.KVCompact, etcdapi.Range{}); err != nil {
+		return err
+	}
+	age := a.r.caller.subject.CompactionAge()
+	if age == 0 || m.Revision <= a.g.heads.before(age) {
+		return nil
+	}
+	if m.Revision > a.g.etcd.Header().Revision {
+		return nil // a future revision: etcd has an error for it
+	}
+	return a.g.denyCompaction(a.r, m.Revision, age)
+}
+
+// txnAccess judges what is inside a Txn.
+type txnAccess struct{ access }
+
+func (a txnAccess) VisitCompare(c *pb.Compare) error {
+	return a.decide(etcdapi.KVTxnCompare, etcdapi.NewRange(c.Key, c.RangeEnd))
+}
+
+func (a txnAccess) VisitRange(m *pb.RangeRequest) error { return a.read(etcdapi.KVTxnRange, m) }
+
+func (a txnAccess) VisitPut(m *pb.PutRequest) error {
+	return a.put(etcdapi.KVTxnPut, etcdapi.KVTxnRange, m)
+}
+
+func (a txnAccess) VisitDeleteRange(m *pb.DeleteRangeRequest) error {
+	return a.deleteRange(etcdapi.KVTxnDeleteRange, etcdapi.KVTxnRange, m)
+}

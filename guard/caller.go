@@ -1,0 +1,106 @@
+package guard
+
+import (
+	"context"
+	"sync/atomic"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+
+	"github.com/etcdguard/etcdguard/certs"
+	"github.com/etcdguard/etcdguard/policy"
+)
+
+// caller is a connection's identity and what one policy says about it. It is kept
+// with the connection, so that a request costs a pointer and not a certificate.
+type caller struct {
+	who     policy.Caller
+	policy  *policy.Policy
+	subject *policy.Subject
+	limits  policy.Limits
+	account *account
+}
+
+// account is what all connections of one of the policy's callers use together. It
+// outlives policies: what began under one ends under another.
+type account struct {
+	name     string
+	inFlight atomic.Int64
+	watchers atomic.Int64
+	counters counters
+	leases   checkedLeases
+}
+
+// begin takes a place among the requests in flight; most 0 is no bound.
+func (a *account) begin(most int) bool {
+	if n := a.inFlight.Add(1); most > 0 && n > int64(most) {
+		a.inFlight.Add(-1)
+		return false
+	}
+	return true
+}
+
+func (a *account) done() { a.inFlight.Add(-1) }
+
+// callerOf finds who asks. Every connection comes through a certs.Door; one that
+// did not is a defect here, and is refused.
+func (g *Guard) callerOf(ctx context.Context) (*caller, error) {
+	p, ok := peer.FromContext(ctx)
+	if !ok {
+		return nil, errNoIdentity
+	}
+	addr, ok := p.Addr.(*certs.Addr)
+	if !ok {
+		return nil, errNoIdentity
+	}
+	return g.callerAt(addr.Peer), nil
+}
+
+var errNoIdentity = status.Error(codes.Internal, "etcdguard: a connection without an identity")
+
+func (g *Guard) callerAt(p *certs.Peer) *caller {
+	inForce := g.policy.Load()
+	if c, ok := p.Memo().(*caller); ok && c.policy == inForce {
+		return c
+	}
+	who := policy.CallerOf(p.Leaf(), p.Address.String())
+	subject := inForce.Subject(who)
+	c := &caller{
+		who:     who,
+		policy:  inForce,
+		subject: subject,
+		limits:  subject.Limits(),
+		account: g.accountOf(subject.Name()),
+	}
+	p.SetMemo(c)
+	return c
+}
+
+func (g *Guard) accountOf(name string) *account {
+	if a, ok := g.accounts.Load(name); ok {
+		return a.(*account)
+	}
+	a, _ := g.accounts.LoadOrStore(name, &account{name: name})
+	return a.(*account)
+}
+
+// gatewayKeys is the metadata by which etcd knows its own JSON gateway, which is
+// not served: from a client it only makes etcd forget the certificate's name
+// (server/auth/store.go).
+var gatewayKeys = [...]string{"grpcgateway-accept", "grpcgateway-authorization", "grpcgateway-user-agent"}
+
+func withoutGatewayMetadata(ctx context.Context) context.Context {
+	for _, key := range gatewayKeys {
+		if metadata.ValueFromIncomingContext(ctx, key) == nil {
+			continue
+		}
+		md, _ := metadata.FromIncomingContext(ctx) // a copy
+		for _, key := range gatewayKeys {
+			md.Delete(key)
+		}
+		return metadata.NewIncomingContext(ctx, md)
+	}
+	return ctx
+}

@@ -1,0 +1,172 @@
+package guard
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/etcdguard/etcdguard/etcdapi"
+	"github.com/etcdguard/etcdguard/policy"
+)
+
+// Etcd is what the guard asks of the server that it stands before.
+type Etcd interface {
+	// Header is the response header that the server would fill in now: for the
+	// answers that the guard gives itself, and to know the head revision.
+	Header() *pb.ResponseHeader
+	// LeaseKeys are the keys attached to a lease, as the leader knows them now; none
+	// if the lease does not exist.
+	LeaseKeys(ctx context.Context, lease int64) ([][]byte, error)
+}
+
+// Config is what a Guard needs.
+type Config struct {
+	// Policy is the first policy in force. Required.
+	Policy *policy.Policy
+	// Etcd is the server behind the guard. Required.
+	Etcd Etcd
+	// Log takes denials and what the guard does by itself. Required.
+	Log *slog.Logger
+	// Metrics counts decisions. Required.
+	Metrics *Metrics
+	// HeadHistory is the file that keeps, across restarts, when which revision was
+	// the head; policy rules that bound compaction by age need it. "" keeps it in
+	// memory: after a restart nothing is known to be old.
+	HeadHistory string
+	// Now is the clock; nil is time.Now.
+	Now func() time.Time
+}
+
+// Guard judges every request of one server.
+type Guard struct {
+	etcd    Etcd
+	log     *slog.Logger
+	metrics *Metrics
+	now     func() time.Time
+	heads   *heads
+	denials *denialLog
+
+	policy   atomic.Pointer[policy.Policy]
+	accounts sync.Map // name of a policy's caller → *account
+
+	ready    atomic.Bool
+	streams  streams
+	draining atomic.Pointer[string] // why; nil: not
+}
+
+// New makes a Guard. It is not ready until SetReady.
+func New(c Config) *Guard {
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	g := &Guard{
+		etcd:    c.Etcd,
+		log:     c.Log,
+		metrics: c.Metrics,
+		now:     c.Now,
+		heads:   newHeads(c.HeadHistory, c.Now, c.Log),
+		denials: newDenialLog(c.Log),
+	}
+	g.policy.Store(c.Policy)
+	return g
+}
+
+// Run keeps the history of head revisions until ctx ends.
+func (g *Guard) Run(ctx context.Context) { g.heads.run(ctx, g.etcd) }
+
+// Policy is the policy in force.
+func (g *Guard) Policy() *policy.Policy { return g.policy.Load() }
+
+// SetPolicy puts p in force: for the next request of every connection, and at
+// once for the watches that are open, since those outlive any policy.
+func (g *Guard) SetPolicy(p *policy.Policy) {
+	g.policy.Store(p)
+	for _, s := range g.streams.all() {
+		s.recheck()
+	}
+}
+
+// SetReady says whether requests can be served; what it says is what
+// grpc.health.v1, /health and /readyz answer beyond etcd's own opinion.
+func (g *Guard) SetReady(ready bool) {
+	g.ready.Store(ready)
+	for _, s := range g.streams.all() {
+		s.healthChanged()
+	}
+}
+
+// Drain makes the guard unready and ends every stream, with the reason as its
+// status, so that clients go to another member at once instead of waiting for a
+// connection to break.
+func (g *Guard) Drain(reason string) {
+	g.draining.Store(&reason)
+	g.SetReady(false)
+	for _, s := range g.streams.all() {
+		s.end(unavailable(reason))
+	}
+}
+
+// Request is one message of a client on its way to etcd.
+type Request struct {
+	method  etcdapi.Method
+	action  etcdapi.Action
+	message proto.Message
+	caller  *caller
+}
+
+// Unary is the whole path of a request with one answer.
+func (g *Guard) Unary(ctx context.Context, message any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+	begin := g.now()
+	ctx = withoutGatewayMetadata(ctx)
+	r, err := g.receive(ctx, info.FullMethod, message)
+	if err != nil {
+		return nil, err
+	}
+	if err := g.judge(ctx, r); err != nil {
+		return nil, err
+	}
+	if !r.caller.account.begin(r.caller.limits.InFlight) {
+		return nil, g.limited(r, "requests in flight", errTooManyRequests)
+	}
+	defer r.caller.account.done()
+
+	g.metrics.overhead.Observe(g.now().Sub(begin).Seconds())
+	answer, err := next(ctx, message)
+	if err != nil {
+		return nil, err
+	}
+	return g.answer(ctx, r, answer)
+}
+
+// receive finds out who asks for what.
+func (g *Guard) receive(ctx context.Context, fullMethod string, message any) (*Request, error) {
+	c, err := g.callerOf(ctx)
+	if err != nil {
+		return nil, err
+	}
+	method, known := etcdapi.LookupMethod(fullMethod)
+	if !known {
+		return nil, g.refuseMethod(c, fullMethod)
+	}
+	m, ok := message.(proto.Message)
+	if !ok {
+		return nil, g.refuseMethod(c, fullMethod)
+	}
+	return &Request{method: method, action: method.Of(m), message: m, caller: c}, nil
+}
+
+// answer is the way back of a request with one answer.
+func (g *Guard) answer(ctx context.Context, r *Request, answer any) (any, error) {
+	if a, ok := answer.(*pb.LeaseTimeToLiveResponse); ok {
+		if err := g.judgeLeaseKeysShown(ctx, r, a); err != nil {
+			return nil, err
+		}
+	}
+	return g.healthAnswer(answer), nil
+}

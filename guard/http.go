@@ -1,0 +1,80 @@
+package guard
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"strings"
+
+	"github.com/etcdguard/etcdguard/certs"
+	"github.com/etcdguard/etcdguard/etcdapi"
+)
+
+type peerKey struct{}
+
+// ConnContext keeps who is at the other end of an HTTP connection; for
+// http.Server.ConnContext.
+func ConnContext(ctx context.Context, c net.Conn) context.Context {
+	if addr, ok := c.RemoteAddr().(*certs.Addr); ok {
+		return context.WithValue(ctx, peerKey{}, addr.Peer)
+	}
+	return ctx
+}
+
+// HTTP puts the guard before what the client port answers over HTTP/1.1: health,
+// version, metrics, and pprof where next has it. Anything else does not exist
+// there, for anybody.
+func (g *Guard) HTTP(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		action := httpAction(r.URL.Path)
+		if action == etcdapi.NoAction {
+			http.NotFound(w, r)
+			return
+		}
+		p, ok := r.Context().Value(peerKey{}).(*certs.Peer)
+		if !ok {
+			http.Error(w, errNoIdentity.Error(), http.StatusInternalServerError)
+			return
+		}
+		c := g.callerAt(p)
+		switch d := c.subject.Decide(action, etcdapi.Range{}); {
+		case !d.Allowed:
+			g.deny(c, action, etcdapi.Range{})
+			http.Error(w, "permission denied", http.StatusForbidden)
+			return
+		case d.Observed:
+			g.observe(c, action, etcdapi.Range{})
+		default:
+			g.count(c, action, allowed)
+		}
+		g.Probe(next).ServeHTTP(w, r)
+	})
+}
+
+// Probe makes the guard's readiness a condition of what health probes are told.
+// /livez is etcd's alone: a member that only waits must not be restarted for it.
+func (g *Guard) Probe(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		path := r.URL.Path
+		if !g.ready.Load() && (path == "/health" || path == "/readyz" || strings.HasPrefix(path, "/readyz/")) {
+			http.Error(w, `{"health":"false","reason":"etcdguard: not ready"}`, http.StatusServiceUnavailable)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func httpAction(path string) etcdapi.Action {
+	first, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	switch first {
+	case "health", "livez", "readyz":
+		return etcdapi.HTTPHealth
+	case "version":
+		return etcdapi.HTTPVersion
+	case "metrics":
+		return etcdapi.HTTPMetrics
+	case "debug":
+		return etcdapi.HTTPDebug
+	}
+	return etcdapi.NoAction
+}

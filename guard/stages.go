@@ -1,0 +1,69 @@
+package guard
+
+import (
+	"context"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+
+	"github.com/etcdguard/etcdguard/etcdapi"
+)
+
+// stages is what a message passes before etcd sees it, in this order. The first
+// error is the answer.
+var stages = [...]func(*Guard, context.Context, *Request) error{
+	(*Guard).understand,
+	(*Guard).confine,
+	(*Guard).refuseOverlap,
+	(*Guard).authorise,
+}
+
+func (g *Guard) judge(ctx context.Context, r *Request) error {
+	for _, stage := range stages {
+		if err := stage(g, ctx, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// understand refuses what this build does not know: what a later etcd means by it
+// can't be judged here.
+func (g *Guard) understand(_ context.Context, r *Request) error {
+	if r.action == etcdapi.NoAction {
+		return g.refuse(r, "an action that this version of etcdguard does not know")
+	}
+	if where := etcdapi.UnknownField(r.message); where != "" {
+		return g.refuse(r, "an unknown field in "+where)
+	}
+	return nil
+}
+
+// confine keeps clients out of etcdguard's own keys: before authorise, so that
+// rules are held against the range that etcd will really be given.
+func (g *Guard) confine(_ context.Context, r *Request) error {
+	asked := r.message
+	if w, ok := asked.(*pb.WatchRequest); ok {
+		if w.GetCreateRequest() == nil {
+			return nil
+		}
+		if err := etcdapi.Confine(w.GetCreateRequest()); err != nil {
+			return g.denyReserved(r)
+		}
+		return nil
+	}
+	if err := etcdapi.Confine(asked); err != nil {
+		return g.denyReserved(r)
+	}
+	return nil
+}
+
+// refuseOverlap makes up for etcd's own check (see etcdapi.OverlapsOpenEnded), in
+// etcd's own words.
+func (g *Guard) refuseOverlap(_ context.Context, r *Request) error {
+	if t, ok := r.message.(*pb.TxnRequest); ok && etcdapi.OverlapsOpenEnded(t) {
+		g.count(r.caller, r.action, refused)
+		return rpctypes.ErrGRPCDuplicateKey
+	}
+	return nil
+}

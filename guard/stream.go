@@ -1,0 +1,139 @@
+package guard
+
+import (
+	"context"
+	"sync"
+
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/etcdguard/etcdguard/etcdapi"
+)
+
+// Stream is the whole path of a streaming RPC. Every message that the client sends
+// on it passes the stages on its own.
+func (g *Guard) Stream(server any, inner grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+	ctx, cancel := context.WithCancelCause(withoutGatewayMetadata(inner.Context()))
+	defer cancel(nil)
+	c, err := g.callerOf(ctx)
+	if err != nil {
+		return err
+	}
+	method, known := etcdapi.LookupMethod(info.FullMethod)
+	if !known {
+		return g.refuseMethod(c, info.FullMethod)
+	}
+	s := &stream{ServerStream: inner, guard: g, ctx: ctx, cancel: cancel, method: method}
+	var guarded guardedStream = s
+	switch method.Action {
+	case etcdapi.WatchWatch:
+		guarded = newWatchStream(s)
+	case etcdapi.HealthWatch:
+		guarded = &healthStream{stream: s}
+	}
+	g.streams.add(guarded)
+	defer g.streams.remove(guarded)
+	defer guarded.close()
+	if why := g.draining.Load(); why != nil {
+		return unavailable(*why) // registered too late for Drain to see it
+	}
+	err = next(server, guarded)
+	if s.ended() != nil {
+		return s.ended() // the handler saw no more than a cancelled context
+	}
+	return err
+}
+
+// guardedStream is a stream that the guard keeps an eye on while it is open.
+type guardedStream interface {
+	grpc.ServerStream
+	recheck()       // the policy changed
+	healthChanged() // readiness changed
+	end(error)      // end it with this status
+	close()         // it is over
+}
+
+// stream judges what the client sends; what the server sends passes.
+type stream struct {
+	grpc.ServerStream
+	guard  *Guard
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	method etcdapi.Method
+}
+
+func (s *stream) Context() context.Context { return s.ctx }
+
+// RecvMsg gives the server the client's next message, once it is judged.
+func (s *stream) RecvMsg(m any) error {
+	if err := s.ServerStream.RecvMsg(m); err != nil {
+		return err
+	}
+	_, err := s.judge(m.(proto.Message))
+	return err
+}
+
+func (s *stream) judge(m proto.Message) (*Request, error) {
+	c, err := s.guard.callerOf(s.ctx)
+	if err != nil {
+		return nil, err
+	}
+	r := &Request{method: s.method, action: s.method.Of(m), message: m, caller: c}
+	return r, s.guard.judge(s.ctx, r)
+}
+
+func (s *stream) recheck()       {}
+func (s *stream) healthChanged() {}
+func (s *stream) close()         {}
+
+// errEnded carries the status through the context, since etcd's handlers see
+// nothing but its end.
+type errEnded struct{ status error }
+
+func (e errEnded) Error() string { return e.status.Error() }
+
+func (s *stream) end(status error) { s.cancel(errEnded{status}) }
+
+func (s *stream) ended() error {
+	if e, ok := context.Cause(s.ctx).(errEnded); ok {
+		return e.status
+	}
+	return nil
+}
+
+// streams are the streams that are open.
+type streams struct {
+	mu   sync.Mutex
+	open map[guardedStream]struct{}
+}
+
+func (r *streams) add(s guardedStream) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.open == nil {
+		r.open = map[guardedStream]struct{}{}
+	}
+	r.open[s] = struct{}{}
+}
+
+func (r *streams) remove(s guardedStream) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.open, s)
+}
+
+func (r *streams) all() []guardedStream {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := make([]guardedStream, 0, len(r.open))
+	for s := range r.open {
+		all = append(all, s)
+	}
+	return all
+}
+
+// UnknownMethod answers RPCs of services that are not registered. It is reached
+// through Stream, which refuses them by name; this is the second lock.
+func (g *Guard) UnknownMethod(any, grpc.ServerStream) error {
+	return unavailable("no such RPC")
+}

@@ -1,0 +1,287 @@
+package guard
+
+import (
+	"sync"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/etcdguard/etcdguard/etcdapi"
+	"github.com/etcdguard/etcdguard/policy"
+)
+
+// noWatch is the watch_id of an answer that created none (clientv3.InvalidWatchID).
+const noWatch = -1
+
+// watchStream judges each watch of one stream by itself, as etcd's own
+// authorisation does: a denied watch is answered as created and cancelled, and the
+// others go on.
+//
+// etcd answers create requests in their order, without naming them. So the guard's
+// own answers wait in the same queue, or a client that sent several at once would
+// take one's denial for another's.
+type watchStream struct {
+	*stream
+	fromClient chan received         // what the client sent, read ahead by pump
+	own        chan *pb.WatchRequest // cancellations by the guard itself
+
+	sending sync.Mutex // SendMsg is called by etcd and by the guard
+
+	mu       sync.Mutex
+	creating []*watch         // asked for and not answered, oldest first
+	open     map[int64]*watch // by watch_id
+	created  bool             // a watch was allowed at some time
+}
+
+type received struct {
+	message *pb.WatchRequest
+	err     error
+}
+
+type watch struct {
+	keys    etcdapi.Range
+	under   *policy.Policy // that allowed it
+	account *account
+	denied  bool // refused before etcd saw it; the answer is the guard's
+	revoked bool // cancelled by the guard while it was open
+}
+
+func newWatchStream(s *stream) *watchStream {
+	w := &watchStream{
+		stream:     s,
+		fromClient: make(chan received),
+		own:        make(chan *pb.WatchRequest),
+		open:       map[int64]*watch{},
+	}
+	go w.pump()
+	return w
+}
+
+// pump reads from the client until the stream ends. It makes it possible to hand
+// etcd a message that no client sent.
+func (w *watchStream) pump() {
+	for {
+		m := new(pb.WatchRequest)
+		err := w.ServerStream.RecvMsg(m)
+		select {
+		case w.fromClient <- received{m, err}:
+		case <-w.ctx.Done():
+			return
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// RecvMsg gives etcd the next message that it may see.
+func (w *watchStream) RecvMsg(into any) error {
+	for {
+		var m *pb.WatchRequest
+		select {
+		case m = <-w.own:
+		case r := <-w.fromClient:
+			if r.err != nil {
+				return r.err
+			}
+			pass, err := w.receive(r.message)
+			if err != nil {
+				return err
+			}
+			if !pass {
+				continue
+			}
+			m = r.message
+		case <-w.ctx.Done():
+			return w.ctx.Err()
+		}
+		target := into.(*pb.WatchRequest)
+		proto.Reset(target)
+		proto.Merge(target, m)
+		return nil
+	}
+}
+
+// receive judges one message of the client; false keeps it from etcd.
+func (w *watchStream) receive(m *pb.WatchRequest) (pass bool, err error) {
+	r, err := w.judge(m)
+	create := m.GetCreateRequest()
+	if r == nil || err != nil && (create == nil || err != errPermissionDenied) {
+		return false, err // not understood, or no identity: the stream ends
+	}
+	if create == nil {
+		return m.GetProgressRequest() == nil || w.mayAskProgress(r), nil
+	}
+	watched := &watch{
+		keys:    etcdapi.NewRange(create.Key, create.RangeEnd).Clone(),
+		under:   r.caller.policy,
+		account: r.caller.account,
+		denied:  err != nil,
+	}
+	if !watched.denied && !w.take(r) {
+		w.guard.limited(r, "watchers", errPermissionDenied)
+		watched.denied = true
+	}
+	w.mu.Lock()
+	w.creating = append(w.creating, watched)
+	w.created = w.created || !watched.denied
+	w.mu.Unlock()
+	if watched.denied {
+		return false, w.answerDenied()
+	}
+	return true, nil
+}
+
+// take counts a watch; false when the caller has as many as it may.
+func (w *watchStream) take(r *Request) bool {
+	n := r.caller.account.watchers.Add(1)
+	if most := r.caller.limits.Watchers; most > 0 && n > int64(most) {
+		r.caller.account.watchers.Add(-1)
+		return false
+	}
+	w.guard.metrics.watchers.WithLabelValues(r.caller.account.name).Inc()
+	return true
+}
+
+func (w *watchStream) release(watched *watch) {
+	watched.account.watchers.Add(-1)
+	w.guard.metrics.watchers.WithLabelValues(watched.account.name).Dec()
+}
+
+// mayAskProgress keeps the head revision from a caller who may watch nothing.
+func (w *watchStream) mayAskProgress(r *Request) bool {
+	w.mu.Lock()
+	created := w.created
+	w.mu.Unlock()
+	return created || r.caller.subject.Decide(etcdapi.WatchWatch, everyClientKey).Allowed
+}
+
+// answerDenied sends the denials that have come to the head of the queue.
+func (w *watchStream) answerDenied() error {
+	w.sending.Lock()
+	defer w.sending.Unlock()
+	return w.answerDeniedLocked()
+}
+
+func (w *watchStream) answerDeniedLocked() error {
+	for {
+		w.mu.Lock()
+		if len(w.creating) == 0 || !w.creating[0].denied {
+			w.mu.Unlock()
+			return nil
+		}
+		w.creating = w.creating[1:]
+		w.mu.Unlock()
+		err := w.ServerStream.SendMsg(&pb.WatchResponse{
+			Header:       w.guard.etcd.Header(),
+			WatchId:      noWatch,
+			Created:      true,
+			Canceled:     true,
+			CancelReason: errPermissionDenied.Error(),
+		})
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// SendMsg passes on what etcd sends, and learns from it which watches are open.
+func (w *watchStream) SendMsg(m any) error {
+	answer, ok := m.(*pb.WatchResponse)
+	if !ok {
+		return w.ServerStream.SendMsg(m)
+	}
+	w.sending.Lock()
+	defer w.sending.Unlock()
+	if answer.Created || answer.Canceled {
+		w.learn(answer)
+	}
+	if err := w.ServerStream.SendMsg(answer); err != nil {
+		return err
+	}
+	if answer.Created {
+		return w.answerDeniedLocked()
+	}
+	return nil
+}
+
+func (w *watchStream) learn(answer *pb.WatchResponse) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if answer.Created {
+		if len(w.creating) == 0 {
+			return
+		}
+		watched := w.creating[0]
+		w.creating = w.creating[1:]
+		if answer.Canceled {
+			w.release(watched)
+			return
+		}
+		w.open[answer.WatchId] = watched
+		if watched.under != w.guard.policy.Load() {
+			go w.recheck() // the policy changed while etcd created the watch
+		}
+		return
+	}
+	if watched, open := w.open[answer.WatchId]; open {
+		delete(w.open, answer.WatchId)
+		w.release(watched)
+		if watched.revoked {
+			answer.CancelReason = errPermissionDenied.Error()
+		}
+	}
+}
+
+// recheck cancels the watches that the policy in force no longer allows. etcd
+// itself is asked to, so that the cancellation comes after the last event.
+func (w *watchStream) recheck() {
+	c, err := w.guard.callerOf(w.ctx)
+	if err != nil {
+		w.end(err)
+		return
+	}
+	var revoked []int64
+	w.mu.Lock()
+	for id, watched := range w.open {
+		if watched.revoked || c.subject.Decide(etcdapi.WatchWatch, watched.keys).Allowed {
+			continue
+		}
+		watched.revoked = true
+		revoked = append(revoked, id)
+		w.guard.deny(c, etcdapi.WatchWatch, watched.keys)
+	}
+	w.mu.Unlock()
+	if len(revoked) > 0 {
+		go w.cancelAll(revoked)
+	}
+}
+
+func (w *watchStream) cancelAll(ids []int64) {
+	for _, id := range ids {
+		cancel := &pb.WatchRequest{RequestUnion: &pb.WatchRequest_CancelRequest{
+			CancelRequest: &pb.WatchCancelRequest{WatchId: id},
+		}}
+		select {
+		case w.own <- cancel:
+		case <-w.ctx.Done():
+			return
+		}
+	}
+}
+
+// close gives back what the stream's watches took.
+func (w *watchStream) close() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for id, watched := range w.open {
+		w.release(watched)
+		delete(w.open, id)
+	}
+	for _, watched := range w.creating {
+		if !watched.denied {
+			w.release(watched)
+		}
+	}
+	w.creating = nil
+}
