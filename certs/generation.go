@@ -207,3 +207,10 @@ func ReadCertificates(file string) ([]*x509.Certificate, error) {
 	}
 	return certs, nil
 }
+
+// WebConfig is the TLS of a port that speaks HTTP/1.1 only.
+func (g *Generation) WebConfig() *tls.Config {
+	c := g.tls.Clone()
+	c.NextProtos = []string{"http/1.1"}
+	return c
+}

@@ -1,0 +1,60 @@
+package member
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/server/v3/etcdserver"
+	"go.etcd.io/etcd/server/v3/lease"
+	"go.etcd.io/etcd/server/v3/storage/mvcc"
+
+	"github.com/etcdguard/etcdguard/etcdapi"
+)
+
+// server is what the guard asks of the etcd server in this process.
+type server struct{ *etcdserver.EtcdServer }
+
+// Header implements guard.Etcd.
+func (s server) Header() *pb.ResponseHeader {
+	return &pb.ResponseHeader{
+		ClusterId: uint64(s.Cluster().ID()),
+		MemberId:  uint64(s.MemberID()),
+		Revision:  s.KV().Rev(),
+		RaftTerm:  s.Term(),
+	}
+}
+
+// LeaseKeys implements guard.Etcd. It asks with etcd's own root credential: the
+// caller's rights are the guard's business here.
+func (s server) LeaseKeys(ctx context.Context, id int64) ([][]byte, error) {
+	r, err := s.LeaseTimeToLive(s.AuthStore().WithRoot(ctx), &pb.LeaseTimeToLiveRequest{ID: id, Keys: true})
+	if errors.Is(err, lease.ErrLeaseNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return r.Keys, nil
+}
+
+// checkReserved refuses data that already has keys where etcdguard keeps its own:
+// clients would lose sight of them without a word.
+func checkReserved(ctx context.Context, s *etcdserver.EtcdServer) error {
+	const shown = 10
+	found, err := s.KV().Range(ctx, []byte{0}, etcdapi.FirstClientKey, mvcc.RangeOptions{Limit: shown})
+	if err != nil {
+		return fmt.Errorf("looking for keys in the reserved space: %w", err)
+	}
+	if found.Count == 0 {
+		return nil
+	}
+	names := ""
+	for _, kv := range found.KVs {
+		names += "\n  " + strconv.Quote(string(kv.Key))
+	}
+	return fmt.Errorf(`%d keys of clients start with the byte \x00, which is reserved for etcdguard; `+
+		"move them with stock etcd before this data is guarded; the first are:%s", found.Count, names)
+}
