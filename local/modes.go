@@ -1,0 +1,56 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"strings"
+)
+
+// privateFiles looks at the modes of everything that the cluster keeps, apart
+// from the other members' folders.
+func (a *attempt) privateFiles(context.Context) error {
+	return looseModes(a.dir, func(dir string) bool {
+		return filepath.Dir(dir) == a.join("members") && dir != a.member(a.at.name)
+	})
+}
+
+// looseModes lists folders that others may enter and files that others may read,
+// public certificates apart, and fails if it found no private key: then it did
+// not look at what it is for.
+func looseModes(root string, skip func(dir string) bool) error {
+	var problems []error
+	keys := 0
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // a running member renames and removes files
+		}
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && skip(path) {
+			return fs.SkipDir
+		}
+		info, err := d.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if strings.HasSuffix(path, ".key") {
+			keys++
+		}
+		public := strings.HasSuffix(path, ".crt")
+		if mode := info.Mode().Perm(); mode&0o077 != 0 && !public || mode&0o022 != 0 {
+			problems = append(problems, fmt.Errorf("%s has mode %04o; chmod go= %s", path, mode, ShellQuote(path)))
+		}
+		return nil
+	})
+	if keys == 0 && err == nil {
+		err = fmt.Errorf("not tried: no private key under %s", root)
+	}
+	return errors.Join(append(problems, err)...)
+}
