@@ -111,7 +111,7 @@ func (f *findings) peers(c *embed.Config, g *GuardConfig, p *policy.Policy) {
 	t := c.PeerTLSInfo
 	plain := false
 	for _, u := range c.ListenPeerUrls {
-		plain = plain || u.Scheme == "http" && !isLoopback(u)
+		plain = plain || u.Scheme == "http" || u.Scheme == "unix"
 	}
 	if plain || !t.Empty() && !t.ClientCertAuth && t.TrustedCAFile == "" || t.Empty() && c.PeerAutoTLS {
 		f.unsafe("unsafe-peers", g.UnsafePeers,
