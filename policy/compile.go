@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/etcdguard/etcdguard/etcdapi"
 	"github.com/etcdguard/etcdguard/internal/strictyaml"
 )
 
@@ -15,15 +16,17 @@ type compiler struct {
 	// unread are the parts that could not be decoded, "rules[3]" or "callers": to
 	// judge what they mean would report consequences next to causes.
 	unread  map[string]bool
-	callers map[string]int // by name
-	rules   map[string]int // by name, the line
+	callers map[string]int              // by name
+	rules   map[string]int              // by name, the line
+	matched map[string][]etcdapi.Action // by pattern: rules repeat few
 	policy  *Policy
 }
 
 func compile(name string, data []byte) (*Policy, strictyaml.Problems) {
 	var f file
 	doc, err := strictyaml.Decode(name, data, &f)
-	c := compiler{doc: doc, unread: map[string]bool{}, callers: map[string]int{}, rules: map[string]int{}, policy: &Policy{}}
+	c := compiler{doc: doc, unread: map[string]bool{}, callers: map[string]int{}, rules: map[string]int{},
+		matched: map[string][]etcdapi.Action{}, policy: &Policy{}}
 	errors.As(err, &c.problems)
 	if doc == nil {
 		return nil, c.problems
@@ -98,4 +101,13 @@ func oneOf(word string, known []string) string {
 		return "there is none"
 	}
 	return "there are: " + strings.Join(known, ", ")
+}
+
+func (c *compiler) match(pattern string) []etcdapi.Action {
+	actions, known := c.matched[pattern]
+	if !known {
+		actions = etcdapi.MatchActions(pattern)
+		c.matched[pattern] = actions
+	}
+	return actions
 }

@@ -110,7 +110,7 @@ func (c *ruleCompiler) actions(e *ruleEntry, own []interval) ([]grant, time.Dura
 	g := grant{keys: own}
 	good := true
 	for j, pattern := range e.Actions {
-		matched := etcdapi.MatchActions(pattern)
+		matched := c.match(pattern)
 		if len(matched) == 0 {
 			good = false
 			c.wrong(fmt.Sprintf(".actions[%d]", j), quoted(pattern)+" is not an action", oneOf(pattern, patterns()))

@@ -10,7 +10,7 @@ import (
 func (p *Policy) compileSubject(name string, entries []int) *Subject {
 	s := &Subject{
 		name:      name,
-		rules:     p.rules,
+		names:     p.names,
 		otherwise: Decision{Allowed: p.observes, Observed: p.observes},
 	}
 	var rules []int32

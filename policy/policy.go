@@ -20,6 +20,7 @@ type Policy struct {
 	observes bool
 	callers  []callerRules
 	rules    []rule
+	names    []string // of the rules: small and close together, for decisions
 	index    callerIndex
 
 	anonymous, unmatched *Subject
@@ -85,6 +86,9 @@ func Parse(file string, data []byte) (*Policy, error) {
 	sum := sha256.Sum256(data)
 	p.file, p.digest = file, hex.EncodeToString(sum[:])
 	p.index = indexCallers(p.callers)
+	for i := range p.rules {
+		p.names = append(p.names, p.rules[i].name)
+	}
 	p.anonymous = p.compileSubject("anonymous", nil)
 	p.unmatched = p.compileSubject("unmatched", nil)
 	p.subjects = map[string]*lazySubject{}
@@ -102,9 +106,9 @@ func Problems(err error) []strictyaml.Problem {
 // Digest is the SHA-256 of the file's bytes in hex.
 func (p *Policy) Digest() string { return p.digest }
 
-// Observes reports whether the whole file observes: nothing is denied for want of
-// a rule.
-func (p *Policy) Observes() bool { return p.observes }
+// Enforces reports whether what no rule allows is denied: the file's mode is not
+// observe.
+func (p *Policy) Enforces() bool { return !p.observes }
 
 // matching are the caller entries that match, in the order of the file.
 func (p *Policy) matching(c Caller) []int {

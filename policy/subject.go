@@ -30,7 +30,7 @@ type Limits struct {
 type Subject struct {
 	name      string
 	limits    Limits
-	rules     []rule // of the policy, by claim.rule
+	names     []string // of the policy's rules, by cover.rule
 	otherwise Decision
 	keyed     [etcdapi.ActionCount]keyedGrant
 	unkeyed   [etcdapi.ActionCount]Decision
@@ -73,19 +73,19 @@ func (s *Subject) Decide(a etcdapi.Action, r etcdapi.Range) Decision {
 	}
 	g := &s.keyed[a]
 	first := g.enforced.at(r.Begin)
-	if first.covers(r) {
-		return Decision{Allowed: true, Rule: s.rules[first.rule].name}
+	if first.reaches(r) {
+		return Decision{Allowed: true, Rule: s.names[first.rule]}
 	}
-	if g.observed != nil && g.either.at(r.Begin).covers(r) {
+	if g.observed != nil && g.either.at(r.Begin).reaches(r) {
 		return Decision{Allowed: true, Observed: true, Rule: s.observer(g, first, r)}
 	}
 	return s.otherwise
 }
 
-// covers reports whether every key of r, which begins in s, is covered. etcd's own
+// reaches reports whether every key of r, which begins in s, is covered. etcd's own
 // authorisation let through what was only partly covered when range_end was "\x00"
 // (CVE-2026-73499): a Tail needs cover without end.
-func (s *segment) covers(r etcdapi.Range) bool {
+func (s *cover) reaches(r etcdapi.Range) bool {
 	switch {
 	case s == nil:
 		return false
@@ -99,13 +99,13 @@ func (s *segment) covers(r etcdapi.Range) bool {
 }
 
 // observer is the rule that carries r past where enforcing rules end.
-func (s *Subject) observer(g *keyedGrant, first *segment, r etcdapi.Range) string {
+func (s *Subject) observer(g *keyedGrant, first *cover, r etcdapi.Range) string {
 	from := r.Begin
 	if first != nil {
 		from = []byte(first.runEnd)
 	}
 	if o := g.observed.at(from); o != nil {
-		return s.rules[o.rule].name
+		return s.names[o.rule]
 	}
 	return ""
 }
@@ -134,9 +134,9 @@ func (s *Subject) DecideCompaction(age time.Duration) Decision {
 	c := s.compact
 	switch {
 	case c.enforcedRule != gap && age >= c.enforced:
-		return Decision{Allowed: true, Rule: s.rules[c.enforcedRule].name}
+		return Decision{Allowed: true, Rule: s.names[c.enforcedRule]}
 	case c.anyRule != gap && age >= c.any:
-		return Decision{Allowed: true, Observed: true, Rule: s.rules[c.anyRule].name}
+		return Decision{Allowed: true, Observed: true, Rule: s.names[c.anyRule]}
 	default:
 		return s.otherwise
 	}
