@@ -90,7 +90,7 @@ func parseListen(listen string) (netip.Addr, uint16, error) {
 
 // checkFree tries every address that a member is about to listen on, so that a
 // port in use is an error with a fix and not a line in a log.
-func checkFree(places []placement, chosen bool) error {
+func checkFree(places []placement, ran bool) error {
 	for _, p := range places {
 		for _, use := range []struct {
 			what string
@@ -100,7 +100,7 @@ func checkFree(places []placement, chosen bool) error {
 			if err != nil {
 				hint := "stop the program that listens there, or put this cluster on other ports: etcdguard up --listen " +
 					netip.AddrPortFrom(p.client.Addr(), 23790).String()
-				if chosen {
+				if ran {
 					hint = "the addresses of a cluster are fixed once it holds data; stop the program that listens there (ss -ltnp names it)"
 				}
 				return withHint(hint, "listening on %s for %s's %s port: %w", use.at, p.name, use.what, err)

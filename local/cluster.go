@@ -2,13 +2,11 @@ package local
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -79,7 +77,9 @@ func Up(ctx context.Context, cfg Config) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c, c.awaitHealthy(ctx, cfg.Timeout, children, say)
+	ctx, cancel := context.WithTimeout(ctx, cfg.Timeout)
+	defer cancel()
+	return c, c.awaitHealthy(ctx, children, func() ([]*started, error) { return c.launch(cfg, say) }, say)
 }
 
 // launch does everything that two up must not do at the same time.
@@ -107,7 +107,7 @@ func (c *Cluster) launch(cfg Config, say func(string, ...any)) ([]*started, erro
 		}
 		stopped = append(stopped, p)
 	}
-	if err := checkFree(stopped, true); err != nil {
+	if err := checkFree(stopped, c.everRan(c.places)); err != nil {
 		return nil, err
 	}
 	var children []*started
@@ -123,28 +123,30 @@ func (c *Cluster) launch(cfg Config, say func(string, ...any)) ([]*started, erro
 }
 
 // awaitHealthy returns when every member answers a linearizable read, or as soon
-// as one that was started here ends.
-func (c *Cluster) awaitHealthy(ctx context.Context, timeout time.Duration, children []*started, say func(string, ...any)) error {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	dead := make(chan *started, len(children))
-	for _, child := range children {
-		go func() {
-			<-child.ended
-			dead <- child
-		}()
-	}
+// as one that was started here ends. One that ran before and is gone is started:
+// a process that was killed an instant before up looked still held its lock.
+func (c *Cluster) awaitHealthy(ctx context.Context, children []*started, relaunch func() ([]*started, error), say func(string, ...any)) error {
 	healthy := map[string]bool{}
 	for {
+		for _, child := range children {
+			select {
+			case <-child.ended:
+				return child.failure()
+			default:
+			}
+		}
 		status, err := c.Status(ctx)
 		if err != nil {
 			return err
 		}
 		var waiting []string
+		gone := false
 		for _, m := range status.Members {
-			if m.State != Healthy {
+			switch {
+			case m.State != Healthy:
 				waiting = append(waiting, m.Name+": "+m.Problem)
-			} else if !healthy[m.Name] {
+				gone = gone || m.State == Down && !slices.ContainsFunc(children, func(s *started) bool { return s.member == m.Name })
+			case !healthy[m.Name]:
 				healthy[m.Name] = true
 				say("%s is healthy", m.Name)
 			}
@@ -152,154 +154,20 @@ func (c *Cluster) awaitHealthy(ctx context.Context, timeout time.Duration, child
 		if len(waiting) == 0 {
 			return nil
 		}
+		if gone {
+			more, err := relaunch()
+			if err != nil {
+				return err
+			}
+			children = append(children, more...)
+		}
 		select {
-		case child := <-dead:
-			return child.failure()
 		case <-ctx.Done():
-			return withHint("members run on; look at them with etcdguard status, and at "+c.member("m1", "member.log"),
+			return withHint("what runs goes on; look at it with etcdguard status --dir "+ShellQuote(c.dir)+" and at members/*/member.log there",
 				"waiting for the members to become healthy: %w\n  %s", context.Cause(ctx), strings.Join(waiting, "\n  "))
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
-}
-
-// Dir is the cluster's directory, absolute.
-func (c *Cluster) Dir() string { return c.dir }
-
-// Clients are the names that Env takes.
-func Clients() []string {
-	var out []string
-	for _, c := range callers {
-		out = append(out, c.name)
-	}
-	return out
-}
-
-// Env is the environment that makes etcdctl talk to the cluster as the named
-// client, as NAME=value, not quoted.
-func (c *Cluster) Env(client string) ([]string, error) {
-	crt, key := c.client(client)+".crt", c.client(client)+".key"
-	if filepath.Base(client) != client || client == "ca" {
-		return nil, withHint("one of "+strings.Join(Clients(), ", "), "choosing the client %q: that is no name of a client", client)
-	}
-	for _, file := range []string{crt, key} {
-		if _, err := os.Stat(file); err != nil {
-			return nil, withHint("one of "+strings.Join(Clients(), ", "), "choosing the client %q: %w", client, err)
-		}
-	}
-	var endpoints []string
-	for _, p := range c.places {
-		endpoints = append(endpoints, "https://"+p.client.String())
-	}
-	return []string{
-		"ETCDCTL_ENDPOINTS=" + strings.Join(endpoints, ","),
-		"ETCDCTL_CACERT=" + c.clientsCA(),
-		"ETCDCTL_CERT=" + crt,
-		"ETCDCTL_KEY=" + key,
-	}, nil
-}
-
-// Stopped says how one member was stopped.
-type Stopped struct {
-	Member string
-	Pid    int  // 0: it did not run
-	Killed bool // it did not end in time by itself
-}
-
-// Down stops every member that runs: SIGTERM, and SIGKILL for those that are
-// still there after the grace time. Data and configuration stay.
-func (c *Cluster) Down(ctx context.Context, grace time.Duration) ([]Stopped, error) {
-	release, err := c.lockDir()
-	if err != nil {
-		return nil, err
-	}
-	defer release()
-	var out []Stopped
-	var problems []error
-	for _, p := range c.places {
-		proc, err := c.process(p.name)
-		if err == nil && proc.running {
-			err = c.signal(p.name, syscall.SIGTERM)
-		}
-		if err != nil {
-			problems = append(problems, err)
-		}
-		out = append(out, Stopped{Member: p.name, Pid: proc.pid})
-	}
-	left, err := c.awaitStopped(ctx, grace)
-	problems = append(problems, err)
-	for _, name := range left {
-		if err := c.signal(name, syscall.SIGKILL); err != nil {
-			problems = append(problems, err)
-		}
-		i := slices.IndexFunc(out, func(s Stopped) bool { return s.Member == name })
-		out[i].Killed = true
-	}
-	if len(left) > 0 {
-		// A killed process is gone once the kernel has let go of its memory.
-		if left, err = c.awaitStopped(context.WithoutCancel(ctx), time.Minute); len(left) > 0 {
-			err = errors.Join(err, fmt.Errorf("stopping %s: still there after SIGKILL", strings.Join(left, ", ")))
-		}
-		problems = append(problems, err)
-	}
-	return out, errors.Join(problems...)
-}
-
-// awaitStopped waits until no member runs or the time is over, and returns those
-// that still do.
-func (c *Cluster) awaitStopped(ctx context.Context, atMost time.Duration) (left []string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, atMost)
-	defer cancel()
-	for {
-		left = nil
-		for _, p := range c.places {
-			proc, err := c.process(p.name)
-			if err != nil {
-				return nil, err
-			}
-			if proc.running {
-				left = append(left, p.name)
-			}
-		}
-		if len(left) == 0 {
-			return nil, nil
-		}
-		select {
-		case <-ctx.Done():
-			return left, nil
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
-}
-
-// Purge removes the cluster's data, keys and configuration; it must be down. What
-// it did not make stays, and the directory with it.
-func (c *Cluster) Purge() error {
-	release, err := c.lockDir()
-	if err != nil {
-		return err
-	}
-	defer release()
-	for _, p := range c.places {
-		if proc, err := c.process(p.name); err != nil || proc.running {
-			return errors.Join(err, withHint("etcdguard down --dir "+ShellQuote(c.dir), "purging %s: %s runs", c.dir, p.name))
-		}
-	}
-	// The configuration of m1 goes last: until then the directory is recognised,
-	// so that a purge that was interrupted can be repeated.
-	doomed := []string{c.policy(), c.join("clients"), c.join("pki")}
-	for _, p := range slices.Backward(c.places) {
-		doomed = append(doomed, c.member(p.name, "data"))
-	}
-	for _, name := range append(doomed, c.join("members"), c.lock()) {
-		if err := os.RemoveAll(name); err != nil {
-			return fmt.Errorf("purging %s: %w", c.dir, err)
-		}
-	}
-	if left, err := os.ReadDir(c.dir); err != nil || len(left) > 0 {
-		return err
-	}
-	return os.Remove(c.dir)
 }
 
 // Stay returns when ctx ends, with nil, or when no member runs any more, with an
@@ -325,4 +193,46 @@ func (c *Cluster) Stay(ctx context.Context) error {
 		case <-time.After(time.Second):
 		}
 	}
+}
+
+// Dir is the cluster's directory, absolute.
+func (c *Cluster) Dir() string { return c.dir }
+
+// Clients are the names that Env takes.
+func Clients() []string {
+	var out []string
+	for _, c := range callers {
+		out = append(out, c.name)
+	}
+	return out
+}
+
+// Env is the environment that makes etcdctl talk to the cluster as the named
+// client, as NAME=value, not quoted. member narrows it to one member; "" is all.
+func (c *Cluster) Env(client, member string) ([]string, error) {
+	crt, key := c.client(client)+".crt", c.client(client)+".key"
+	if filepath.Base(client) != client || client == "ca" {
+		return nil, withHint("one of "+strings.Join(Clients(), ", "), "choosing the client %q: that is no name of a client", client)
+	}
+	for _, file := range []string{crt, key} {
+		if _, err := os.Stat(file); err != nil {
+			return nil, withHint("one of "+strings.Join(Clients(), ", "), "choosing the client %q: %w", client, err)
+		}
+	}
+	var endpoints, names []string
+	for _, p := range c.places {
+		names = append(names, p.name)
+		if member == "" || member == p.name {
+			endpoints = append(endpoints, "https://"+p.client.String())
+		}
+	}
+	if len(endpoints) == 0 {
+		return nil, withHint("one of "+strings.Join(names, ", "), "choosing the member %q: there is none of that name", member)
+	}
+	return []string{
+		"ETCDCTL_ENDPOINTS=" + strings.Join(endpoints, ","),
+		"ETCDCTL_CACERT=" + c.clientsCA(),
+		"ETCDCTL_CERT=" + crt,
+		"ETCDCTL_KEY=" + key,
+	}, nil
 }

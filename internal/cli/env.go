@@ -19,10 +19,13 @@ const envExamples = `  eval "$(etcdguard env)"
   etcdctl endpoint status -w table
 
   eval "$(etcdguard env --as monitor)"
-  etcdctl get foo                       # permission denied`
+  etcdctl get foo                       # permission denied
+
+  eval "$(etcdguard env --as backup --member m1)"
+  etcdctl snapshot save backup.db`
 
 func newEnvCommand() *cobra.Command {
-	var dir, as string
+	var dir, as, member string
 	cmd := &cobra.Command{
 		Use: "env", Short: "what etcdctl needs to connect, for eval",
 		Long: envHelp, Example: envExamples, Args: cobra.NoArgs,
@@ -31,7 +34,7 @@ func newEnvCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			env, err := cluster.Env(as)
+			env, err := cluster.Env(as, member)
 			if err != nil {
 				return err
 			}
@@ -44,5 +47,6 @@ func newEnvCommand() *cobra.Command {
 	}
 	dirFlag(cmd, &dir)
 	cmd.Flags().StringVar(&as, "as", "admin", "who to be: "+strings.Join(local.Clients(), ", "))
+	cmd.Flags().StringVar(&member, "member", "", "one member only, m1 for example; etcdctl snapshot save asks for that (default: all)")
 	return cmd
 }

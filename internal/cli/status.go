@@ -59,7 +59,7 @@ func printMembers(w io.Writer, s local.Status) error {
 			row[2] = m.Pid
 		}
 		if m.Version != "" { // it answered
-			row[7], row[8] = fmt.Sprintf("%.1f MiB", float64(m.DBSizeBytes)/(1<<20)), m.Revision
+			row[7], row[8] = size(m.DBSizeBytes), m.Revision
 			if m.Leader {
 				row[6] = "yes"
 			}
@@ -75,4 +75,11 @@ func printMembers(w io.Writer, s local.Status) error {
 		}
 	}
 	return nil
+}
+
+func size(bytes int64) string {
+	if bytes < 10<<20 {
+		return fmt.Sprintf("%d KiB", bytes>>10)
+	}
+	return fmt.Sprintf("%d MiB", bytes>>20)
 }
