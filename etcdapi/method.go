@@ -133,8 +133,15 @@ func (m Method) Of(req proto.Message) Action {
 	return m.Action
 }
 
-// Service is the part of the full name before the RPC, "etcdserverpb.KV".
-func (m Method) Service() string {
-	service, _, _ := strings.Cut(strings.TrimPrefix(m.FullName, "/"), "/")
-	return service
-}
+// services are the services of the methods.
+var services = func() map[string]bool {
+	all := map[string]bool{}
+	for _, m := range methods {
+		service, _, _ := strings.Cut(strings.TrimPrefix(m.FullName, "/"), "/")
+		all[service] = true
+	}
+	return all
+}()
+
+// HasService reports whether a member serves RPCs of service, "etcdserverpb.KV".
+func HasService(service string) bool { return services[service] }

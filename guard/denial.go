@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -75,12 +77,17 @@ func (g *Guard) refuse(r *Request, what string) error {
 }
 
 // refuseMethod is the answer to an RPC that is not etcd's, or is one that would
-// call etcd behind the guard's back (Lock, Election).
+// call etcd behind the guard's back (Lock, Election): in gRPC's own words for what
+// no server has.
 func (g *Guard) refuseMethod(c *caller, fullMethod string) error {
 	g.count(c, etcdapi.NoAction, refused)
 	g.denials.log("refused", c, etcdapi.NoAction, etcdapi.Range{},
-		func() string { return "the RPC " + fullMethod + " is not served" })
-	return status.Errorf(codes.Unimplemented, "etcdguard: %s is not served", fullMethod)
+		func() string { return "the RPC " + strconv.Quote(fullMethod) + " is not served" })
+	service, method, _ := strings.Cut(strings.TrimPrefix(fullMethod, "/"), "/")
+	if etcdapi.HasService(service) {
+		return status.Errorf(codes.Unimplemented, "unknown method %v for service %v", method, service)
+	}
+	return status.Errorf(codes.Unimplemented, "unknown service %v", service)
 }
 
 // denialLog writes denials, but no more than a disk stands: a caller that is

@@ -174,10 +174,16 @@ func TestWhatIsNotUnderstoodIsRefusedByName(t *testing.T) {
 	}
 	_, _, err := f.call(as("admin"), "Maintenance/Alarm", &pb.AlarmRequest{Action: 99})
 	wantCode(t, err, codes.Unimplemented, "does not know")
-	for _, method := range []string{"/v3lockpb.Lock/Lock", "/v3electionpb.Election/Proclaim", "/etcdserverpb.KV/New", "KV/Put", ""} {
+	for method, answer := range map[string]string{
+		"/v3lockpb.Lock/Lock":             "unknown service v3lockpb.Lock",
+		"/v3electionpb.Election/Proclaim": "unknown service v3electionpb.Election",
+		"/etcdserverpb.KV/New":            "unknown method New for service etcdserverpb.KV",
+		"KV/Put":                          "unknown service KV",
+		"":                                "unknown service",
+	} {
 		_, err := f.Unary(as("admin"), &pb.PutRequest{}, &grpc.UnaryServerInfo{FullMethod: method},
 			func(context.Context, any) (any, error) { t.Errorf("%s reached etcd", method); return nil, nil })
-		wantCode(t, err, codes.Unimplemented, method)
+		wantCode(t, err, codes.Unimplemented, answer)
 	}
 }
 

@@ -384,5 +384,5 @@ func TestStreamsOfOneRequestAreJudged(t *testing.T) {
 	w := newWire(as("admin"))
 	err := f.Stream(nil, w, &grpc.StreamServerInfo{FullMethod: "/v3electionpb.Election/Observe"},
 		func(any, grpc.ServerStream) error { t.Error("it reached etcd"); return nil })
-	wantCode(t, err, codes.Unimplemented, "Election/Observe")
+	wantCode(t, err, codes.Unimplemented, "unknown service v3electionpb.Election")
 }
