@@ -153,7 +153,8 @@ func (g *generator) span() (key, end []byte) {
 	case 9:
 		return []byte{0}, []byte{0}
 	case 10:
-		return []byte{0}, g.realKey()
+		// Not [\x00, \x01): all of it is the guard's, and it says so.
+		return []byte{0}, append(g.realKey(), 0)
 	default:
 		a, b := g.realKey(), g.realKey()
 		if bytes.Compare(a, b) < 0 {
