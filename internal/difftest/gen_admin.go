@@ -43,7 +43,7 @@ func (g *generator) downgrade() {
 }
 
 // cluster changes the membership only by learners that nobody starts: a voting
-// member more, or the only one less, would end the run.
+// member more, or the only one less, would end the run. Updates name valid URLs.
 func (g *generator) cluster() {
 	ids := append([]uint64{0, 1, 12345}, g.w.learners...)
 	const learnerURL = "http://127.0.0.1:1"
@@ -78,7 +78,7 @@ func (g *generator) cluster() {
 		}
 	case 4:
 		g.send("Cluster.MemberUpdate", &pb.MemberUpdateRequest{ID: pick(g, ids),
-			PeerURLs: []string{pick(g, []string{learnerURL, "http://127.0.0.1:2", g.w.selfURL, "no url"})}})
+			PeerURLs: []string{pick(g, []string{learnerURL, "http://127.0.0.1:2", g.w.selfURL})}})
 	default:
 		g.send("Cluster.MemberPromote", &pb.MemberPromoteRequest{ID: pick(g, ids)})
 	}

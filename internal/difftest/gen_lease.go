@@ -96,7 +96,6 @@ func (g *generator) leaseToAttach() int64 {
 		if !g.foreign {
 			return 0
 		}
-		g.w.foreignLease = true
 		g.r.names.hashes = false
 	}
 	return id

@@ -31,9 +31,10 @@ func (g *generator) watch() {
 		g.r.barrier(p) // asks for progress
 	case n < 84:
 		g.r.sendWatch(p, &pb.WatchRequest{}) // says nothing; etcd overlooks it
-	case n < 88 && p.anchored:
-		g.r.barrier(p)
-		g.halfClose(p)
+	case n < 88:
+		if g.mayFreeze(p) {
+			g.halfClose(p)
+		}
 	case n < 93:
 		g.r.closeStream(p)
 	default:
@@ -116,12 +117,19 @@ func (g *generator) createWatcher(p *watchPair) {
 		c.StartRevision = g.w.head + 1 + int64(g.rng.IntN(nearFuture))
 	case n < 36:
 		c.StartRevision = -1 - int64(g.rng.IntN(3))
-	case n < 38 && p.anchored:
+	case n < 38 && g.mayFreeze(p):
 		c.StartRevision = g.w.head + 1_000_000
-	case n < 42 && g.w.compacted > 2 && p.anchored:
+	case n < 42 && g.w.compacted > 2 && g.mayFreeze(p):
 		c.StartRevision = g.w.compacted - 1
 	}
 	g.r.createWatcher(p, c)
+}
+
+// mayFreeze brings a stream up to date while etcd still says how far it is. It
+// reports whether the stream can then do without.
+func (g *generator) mayFreeze(p *watchPair) bool {
+	g.r.barrier(p)
+	return p.anchored && !p.lagging
 }
 
 // watchID is the ID of a watcher that exists, or small, or one that is special.

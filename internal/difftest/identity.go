@@ -26,7 +26,10 @@ type names struct {
 	revs    revisions
 	leases  map[int64]int64   // B's → A's, for leases whose ID the server chose
 	members map[uint64]uint64 // B's → A's, for members added by the run
-	hashes  bool              // the stored bytes are the same, so their hashes must be
+	// hashes says that the stored bytes are the same since revision hashesFrom, so
+	// that hashes over no more than those must be.
+	hashes     bool
+	hashesFrom int64
 }
 
 func newNames() *names {
@@ -136,7 +139,8 @@ func (n *names) normalise(s side, m proto.Message) {
 		case ignored:
 			m.Clear(f)
 		case hash:
-			if !n.hashes {
+			since := m.Get(f.ContainingMessage().Fields().ByName("compact_revision")).Int()
+			if !n.hashes || since < n.hashesFrom {
 				m.Set(f, standIn(f))
 			}
 		case alarms:

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -23,11 +24,13 @@ type watchPair struct {
 	controls int                // created and canceled answers that are owed so far
 	anchored bool               // the anchor watcher exists
 	closed   bool               // half-closed by the client
+	lagging  bool               // a watcher of the past may not have caught up yet
 }
 
 // watcher is what the run knows of one watcher.
 type watcher struct {
 	inc       incarnation
+	asked     string // the request, for reports
 	prevKV    bool
 	fragment  bool
 	far       bool  // starts so far ahead that it will never see anything
@@ -95,12 +98,14 @@ func (r *run) createWatcher(p *watchPair, c *pb.WatchCreateRequest) {
 	}
 	w := &watcher{
 		inc:      p.log[sideA].live[created.WatchId].inc,
+		asked:    fmt.Sprintf("%s at revision %d", show(c), r.world.head),
 		prevKV:   c.PrevKv,
 		fragment: c.Fragment,
 		start:    c.StartRevision,
 		far:      c.StartRevision > r.world.head+nearFuture,
 	}
 	p.watchers[created.WatchId] = w
+	p.lagging = p.lagging || w.start > 0 && w.start <= r.world.head
 	r.world.prevKV = r.world.prevKV || c.PrevKv
 	if c.StartRevision > 0 && c.StartRevision < r.world.compacted {
 		// etcd says this from the loop that serves lagging watchers, later.
@@ -174,8 +179,8 @@ func lastRev(evs []*mvccpb.Event) int64 {
 	return evs[len(evs)-1].Kv.ModRevision
 }
 
-// reachStarts writes until every watcher of the near future has begun: etcd sends
-// no progress before. It reports whether progress can be expected.
+// reachStarts writes until every watcher of the near future has begun, because etcd
+// sends no progress before, and once more for watchers of the past. It reports whether progress can be expected.
 func (r *run) reachStarts(p *watchPair) bool {
 	for _, w := range p.watchers {
 		for w.start > r.world.head {
@@ -184,6 +189,14 @@ func (r *run) reachStarts(p *watchPair) bool {
 			}
 			r.internalPut(anchorKey)
 		}
+	}
+	if p.lagging {
+		// Progress to a revision that was there before the lagging watcher may have
+		// been announced without it.
+		if !r.canWrite() {
+			return false
+		}
+		r.internalPut(anchorKey)
 	}
 	return true
 }
@@ -213,11 +226,21 @@ func (r *run) awaitProgress(p *watchPair) {
 				break
 			}
 			if end := l.end(); end != nil || time.Now().After(deadline) {
-				r.differ(fmt.Sprintf("watch stream %d on %s: no progress to revision %d, newest %d, it ended with: %v",
-					p.n, r.name[s], want, l.progress, end))
+				r.differ(fmt.Sprintf("watch stream %d on %s: no progress to revision %d, newest %d, it ended with: %v; watchers: %v",
+					p.n, r.name[s], want, l.progress, end, p.describe()))
 			}
 		}
 	}
+	p.lagging = false
+}
+
+func (p *watchPair) describe() string {
+	var b strings.Builder
+	for _, id := range slices.Sorted(maps.Keys(p.watchers)) {
+		w := p.watchers[id]
+		fmt.Fprintf(&b, "\n      %d: %s", id, w.asked)
+	}
+	return b.String()
 }
 
 // compareStream compares the control answers, and each watcher's events up to cut.
@@ -229,8 +252,8 @@ func (r *run) compareStream(p *watchPair, cut int64) {
 		}
 	}
 	if len(a.controls) != p.controls || len(b.controls) != p.controls {
-		r.differ(fmt.Sprintf("watch stream %d: %d created or canceled answers were owed\n  %s: %s\n  %s: %s", p.n, p.controls,
-			r.name[sideA], showControls(a.controls), r.name[sideB], showControls(b.controls)))
+		r.differ(fmt.Sprintf("watch stream %d: %d created or canceled answers were owed\n  %s: %s\n  %s: %s\n  watchers: %s", p.n, p.controls,
+			r.name[sideA], showControls(a.controls), r.name[sideB], showControls(b.controls), p.describe()))
 	}
 	for i := range a.controls {
 		r.cover.response("Watch.Watch", a.controls[i])

@@ -22,7 +22,6 @@ type world struct {
 	learners        []uint64
 	self            uint64
 	selfURL         string
-	foreignLease    bool // a lease ID that the servers chose is in the history
 }
 
 // canWrite reports whether a put by the run itself can succeed.
@@ -127,7 +126,7 @@ func (r *run) reset() {
 	r.internalPut(anchorKey)
 	r.must(request{rpc: "KV.Compact", msgs: []proto.Message{&pb.CompactionRequest{Revision: r.world.head, Physical: true}}})
 	r.world.compacted = r.world.head
-	r.world.foreignLease = false
+	r.names.hashesFrom = r.world.head
 	r.names.hashes = !r.opt.Sealed && r.names.revs.lead() == 0
 }
 
