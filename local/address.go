@@ -1,7 +1,6 @@
 package local
 
 import (
-	"fmt"
 	"net"
 	"net/netip"
 	"strconv"
@@ -43,7 +42,7 @@ func place(listen string, n int) ([]placement, error) {
 			base = int(first) + 3*i
 		}
 		if base+2 > 65535 {
-			return nil, fmt.Errorf("choosing ports from %d: %d members need %d in a row up to 65535; give --listen a lower port", first, n, 3*n)
+			return nil, badFlag("choosing ports from %d: %d members need %d in a row up to 65535; give --listen a lower port", first, n, 3*n)
 		}
 		p := ports{uint16(base), uint16(base + 1), uint16(base + 2)}
 		out[i] = placement{
@@ -59,7 +58,7 @@ func place(listen string, n int) ([]placement, error) {
 // parseListen reads HOST, HOST:PORT or [IPv6]:PORT. Port 0 means that none was given.
 func parseListen(listen string) (netip.Addr, uint16, error) {
 	bad := func(why string) error {
-		return fmt.Errorf("reading --listen %q: %s; give an address of this machine, 127.0.0.1 or 127.0.0.1:2379", listen, why)
+		return badFlag("reading --listen %q: %s; give an address of this machine, 127.0.0.1 or 127.0.0.1:2379", listen, why)
 	}
 	host, port := listen, ""
 	if h, p, err := net.SplitHostPort(listen); err == nil {

@@ -52,7 +52,12 @@ func Open(dir string) (*Cluster, error) {
 // run are left alone, the others are started.
 func Up(ctx context.Context, cfg Config) (*Cluster, error) {
 	if cfg.Members != 0 && cfg.Members != 1 && cfg.Members != 3 {
-		return nil, fmt.Errorf("reading --members %d: a cluster has 1 member, or 3 to survive the loss of one", cfg.Members)
+		return nil, badFlag("reading --members %d: a cluster has 1 member, or 3 to survive the loss of one", cfg.Members)
+	}
+	if cfg.Listen != "" { // a mistake in it is found before anything is made
+		if _, err := place(cfg.Listen, max(cfg.Members, 1)); err != nil {
+			return nil, err
+		}
 	}
 	say := func(format string, args ...any) {
 		if cfg.Progress != nil {
@@ -163,7 +168,7 @@ func (c *Cluster) awaitHealthy(ctx context.Context, children []*started, relaunc
 		}
 		select {
 		case <-ctx.Done():
-			return withHint("what runs goes on; look at it with etcdguard status --dir "+ShellQuote(c.dir)+" and at members/*/member.log there",
+			return withHint("what runs goes on; look at it with etcdguard status"+c.dirFlag()+" and at members/*/member.log there",
 				"waiting for the members to become healthy: %w\n  %s", context.Cause(ctx), strings.Join(waiting, "\n  "))
 		case <-time.After(200 * time.Millisecond):
 		}
@@ -197,6 +202,10 @@ func (c *Cluster) Stay(ctx context.Context) error {
 
 // Dir is the cluster's directory, absolute.
 func (c *Cluster) Dir() string { return c.dir }
+
+// DirFlag is the --dir that the next command needs to mean this cluster, with a
+// space before it, or nothing.
+func (c *Cluster) DirFlag() string { return c.dirFlag() }
 
 // Clients are the names that Env takes.
 func Clients() []string {

@@ -106,7 +106,7 @@ func newToken() string {
 func (l layout) members() ([]placement, error) {
 	first, err := l.readEtcdYAML("m1")
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, withHint("make one: etcdguard up --dir "+ShellQuote(l.dir), "opening %s: %w", l.dir, ErrNoCluster)
+		return nil, withHint("make one: etcdguard up"+l.dirFlag(), "opening %s: %w", l.dir, ErrNoCluster)
 	}
 	if err != nil {
 		return nil, err

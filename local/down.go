@@ -136,7 +136,7 @@ func (c *Cluster) Purge() error {
 	defer release()
 	for _, p := range c.places {
 		if proc, err := c.process(p.name); err != nil || proc.running {
-			return errors.Join(err, withHint("etcdguard down --dir "+ShellQuote(c.dir), "purging %s: %s runs", c.dir, p.name))
+			return errors.Join(err, withHint("etcdguard down"+c.dirFlag(), "purging %s: %s runs", c.dir, p.name))
 		}
 	}
 	// The configuration of m1 goes last: until then the directory is recognised,

@@ -7,17 +7,25 @@ import (
 	"path/filepath"
 )
 
-// fix is an error with the way out of it; the command line prints that as a hint.
+// fix is an error with the way out of it; the command line prints that as a hint
+// and exits with the code.
 type fix struct {
 	error
 	hint string
+	code int
 }
 
 func (f fix) Hint() string  { return f.hint }
+func (f fix) ExitCode() int { return f.code }
 func (f fix) Unwrap() error { return f.error }
 
 func withHint(hint, format string, args ...any) error {
-	return fix{fmt.Errorf(format, args...), hint}
+	return fix{fmt.Errorf(format, args...), hint, 1}
+}
+
+// badFlag is an error in what the user asked for.
+func badFlag(format string, args ...any) error {
+	return fix{fmt.Errorf(format, args...), "etcdguard up --help", 2}
 }
 
 // ErrNoCluster says that a directory holds no cluster made by Up.
@@ -53,6 +61,15 @@ func newLayout(dir string) (layout, error) {
 		return layout{}, fmt.Errorf("finding %s: %w", dir, err)
 	}
 	return layout{abs}, nil
+}
+
+// dirFlag is what a command needs to mean this directory: nothing, if it is the
+// one that every verb looks in.
+func (l layout) dirFlag() string {
+	if usual, err := DefaultDir(); err == nil && usual == l.dir {
+		return ""
+	}
+	return " --dir " + ShellQuote(l.dir)
 }
 
 func (l layout) join(names ...string) string {

@@ -57,7 +57,7 @@ const askFor = 3 * time.Second
 func (c *Cluster) Status(ctx context.Context) (Status, error) {
 	admin, err := c.loadClient("admin")
 	if err != nil {
-		return Status{}, withHint("etcdguard up --dir "+ShellQuote(c.dir)+" issues it again", "asking for the status: %w", err)
+		return Status{}, withHint("etcdguard up"+c.dirFlag()+" issues it again", "asking for the status: %w", err)
 	}
 	out := Status{Dir: c.dir, Healthy: true, Members: make([]MemberStatus, len(c.places))}
 	var wait sync.WaitGroup

@@ -8,21 +8,11 @@ import (
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
-
-	"github.com/etcdguard/etcdguard/local"
 )
 
 // dirFlag declares --dir, which names the cluster for every verb of the local room.
 func dirFlag(cmd *cobra.Command, dir *string) {
 	cmd.Flags().StringVar(dir, "dir", "", "the cluster's directory (default: etcdguard in your data folder, $XDG_DATA_HOME or ~/.local/share)")
-}
-
-// forDir is the --dir argument that the next command needs to mean this cluster.
-func forDir(c *local.Cluster) string {
-	if usual, err := local.DefaultDir(); err == nil && usual == c.Dir() {
-		return ""
-	}
-	return " --dir " + local.ShellQuote(c.Dir())
 }
 
 // outputFlag declares -o and checks its value when the verb runs.

@@ -55,7 +55,7 @@ func newDownCommand() *cobra.Command {
 				say("removed the cluster in " + cluster.Dir())
 				return nil
 			}
-			say("data and configuration stay; resume with: etcdguard up" + forDir(cluster))
+			say("data and configuration stay; resume with: etcdguard up" + cluster.DirFlag())
 			return nil
 		},
 	}

@@ -20,11 +20,13 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
+	etcdversion "go.etcd.io/etcd/api/v3/version"
 )
 
 const rootHelp = `etcdguard is etcd with a guard inside it: it proves who is asking and decides
@@ -127,18 +129,9 @@ func (silent) Error() string  { return "" }
 func (s silent) Hint() string { return s.hint }
 
 func version() string {
-	out := "etcdguard version: (devel)"
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return out
+	own := "(devel)"
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		own = info.Main.Version
 	}
-	if info.Main.Version != "" {
-		out = "etcdguard version: " + info.Main.Version
-	}
-	for _, dep := range info.Deps {
-		if dep.Path == "go.etcd.io/etcd/server/v3" {
-			out += "\netcd version: " + strings.TrimPrefix(dep.Version, "v")
-		}
-	}
-	return out + "\ngo version: " + info.GoVersion
+	return fmt.Sprintf("etcdguard version: %s\netcd version: %s\ngo version: %s", own, etcdversion.Version, runtime.Version())
 }

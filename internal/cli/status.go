@@ -41,7 +41,7 @@ func newStatusCommand() *cobra.Command {
 				err = printMembers(cmd.OutOrStdout(), status)
 			}
 			if err == nil && !status.Healthy {
-				return silent{"start what is down: etcdguard up" + forDir(cluster)}
+				return silent{"start what is down: etcdguard up" + cluster.DirFlag()}
 			}
 			return err
 		},

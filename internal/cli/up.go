@@ -86,7 +86,7 @@ func describe(ctx context.Context, c *local.Cluster, w io.Writer) error {
 	if err := printMembers(w, status); err != nil {
 		return err
 	}
-	fmt.Fprintf(w, "\nConnect (plain etcdctl works then, as admin; env --as NAME is someone else):\n\n  eval \"$(etcdguard env%s)\"\n\n", forDir(c))
+	fmt.Fprintf(w, "\nConnect (plain etcdctl works then, as admin; env --as NAME is someone else):\n\n  eval \"$(etcdguard env%s)\"\n\n", c.DirFlag())
 	failed := 0
 	rows := [][]any{{"PROTECTED", "TRIED JUST NOW", "HELD ON"}}
 	for _, check := range checks {
@@ -108,9 +108,9 @@ func describe(ctx context.Context, c *local.Cluster, w io.Writer) error {
 	fmt.Fprintf(w, "\n%s\n", notProtected(c))
 	if failed > 0 {
 		return hinted{fmt.Errorf("checking the cluster: %d of %d protections did not hold or could not be tried; the members run on", failed, len(checks)),
-			"to stop them: etcdguard down" + forDir(c)}
+			"to stop them: etcdguard down" + c.DirFlag()}
 	}
-	fmt.Fprintf(w, "\nNext:  etcdguard status%[1]s\n       etcdguard down%[1]s\n", forDir(c))
+	fmt.Fprintf(w, "\nNext:  etcdguard status%[1]s\n       etcdguard down%[1]s\n", c.DirFlag())
 	return nil
 }
 
