@@ -3,6 +3,7 @@ package policy
 import (
 	"encoding/binary"
 	"slices"
+	"strings"
 )
 
 // table answers which rule covers a key and how far cover goes on from there. It
@@ -40,7 +41,7 @@ func newTable(claims []claim) *table {
 		return nil
 	}
 	t := &table{}
-	for _, s := range flatten(claims) {
+	for _, s := range packed(flatten(claims)) {
 		t.begins = append(t.begins, s.begin)
 		t.covers = append(t.covers, cover{s.runEnd, s.rule})
 	}
@@ -52,6 +53,25 @@ func newTable(claims []claim) *table {
 		}
 		keys = everyNth(keys, fanOut)
 	}
+}
+
+// packed moves the keys next to each other in memory, so that a look-up stays
+// within few pages, and the memory of the file they came from can go.
+func packed(segments []segment) []segment {
+	var all strings.Builder
+	for _, s := range segments {
+		all.WriteString(s.begin)
+		all.WriteString(s.runEnd)
+	}
+	rest := all.String()
+	take := func(n int) (s string) {
+		s, rest = rest[:n], rest[n:]
+		return s
+	}
+	for i, s := range segments {
+		segments[i].begin, segments[i].runEnd = take(len(s.begin)), take(len(s.runEnd))
+	}
+	return segments
 }
 
 func everyNth(keys []string, n int) []string {
