@@ -33,6 +33,7 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends it at once, and the kernel ends the servers
 	if err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			return
@@ -73,13 +74,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	defer func() { _ = os.RemoveAll(dir) }()
 
 	figures, err := measure(ctx, cfg, contenders, dir, stderr)
+	if cfg.json != "" && figures != nil { // even after an error: rounds take minutes
+		err = errors.Join(err, figures.WriteJSON(cfg.json))
+	}
 	if err != nil {
 		return err
-	}
-	if cfg.json != "" {
-		if err := figures.WriteJSON(cfg.json); err != nil {
-			return err
-		}
 	}
 	if cfg.docs == "" {
 		_, err := io.WriteString(stdout, figures.Markdown())

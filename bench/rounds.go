@@ -29,7 +29,8 @@ type bench struct {
 	figures    *report.Run
 }
 
-// measure runs all rounds below dir.
+// measure runs all rounds below dir. What was measured before an error is
+// returned with it.
 func measure(ctx context.Context, cfg config, contenders []contender.Contender, dir string, progress io.Writer) (*report.Run, error) {
 	pki, err := contender.NewPKI(filepath.Join(dir, "pki"))
 	if err != nil {
@@ -64,7 +65,7 @@ func measure(ctx context.Context, cfg config, contenders []contender.Contender, 
 	}
 	for round := range cfg.rounds {
 		if err := b.round(ctx, round); err != nil {
-			return nil, fmt.Errorf("round %d: %w", round+1, err)
+			return b.figures, fmt.Errorf("round %d: %w", round+1, err)
 		}
 	}
 	return b.figures, nil

@@ -2,7 +2,9 @@ package load
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -49,6 +51,40 @@ func rangeSteps(n, clients int) func(s *session) []step {
 			}
 		})[:clients]
 	}
+}
+
+// streamSteps reads the whole list as kube-apiserver does, in chunks that the
+// server sends as it reads them.
+func streamSteps(s *session) []step {
+	all := listRange(0, ListKeys)
+	desc := &grpc.StreamDesc{ServerStreams: true}
+	return eachClient(func(c int, _ *rand.Rand) step {
+		conn := s.conn(c)
+		return func(ctx context.Context) error {
+			stream, err := conn.NewStream(ctx, desc, pb.KV_RangeStream_FullMethodName, grpc.ForceCodecV2(rawCodec{}))
+			if err != nil {
+				return fmt.Errorf("opening a streamed range: %w", err)
+			}
+			if err := stream.SendMsg(all); err != nil {
+				return fmt.Errorf("asking for a streamed range: %w", err)
+			}
+			if err := stream.CloseSend(); err != nil {
+				return fmt.Errorf("asking for a streamed range: %w", err)
+			}
+			var part chunk
+			kvs, size := 0, 0
+			for {
+				err := stream.RecvMsg(&part)
+				if errors.Is(err, io.EOF) {
+					return checkKeys(kvs, size, ListKeys)
+				}
+				if err != nil {
+					return fmt.Errorf("reading a streamed range: %w", err)
+				}
+				kvs, size = kvs+part.kvs, size+part.size
+			}
+		}
+	})[:listClients]
 }
 
 // txnSteps is what kube-apiserver does most of the time: guarded updates of
@@ -115,8 +151,12 @@ func readKeys(ctx context.Context, conn *grpc.ClientConn, req request, n int, an
 	if err := call(ctx, conn, pb.KV_Range_FullMethodName, req, answer); err != nil {
 		return err
 	}
-	if answer.kvs != n || answer.size < n*ValueSize {
-		return fmt.Errorf("range: %d keys in %d bytes came back, want %d keys with values of %d bytes", answer.kvs, answer.size, n, ValueSize)
+	return checkKeys(answer.kvs, answer.size, n)
+}
+
+func checkKeys(kvs, size, n int) error {
+	if kvs != n || size < n*ValueSize {
+		return fmt.Errorf("range: %d keys in %d bytes came back, want %d keys with values of %d bytes", kvs, size, n, ValueSize)
 	}
 	return nil
 }

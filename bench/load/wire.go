@@ -47,6 +47,7 @@ const (
 	revisionField = 3 // ResponseHeader.revision
 
 	rangeKvsField     = 2  // RangeResponse.kvs
+	chunkRangeField   = 1  // RangeStreamResponse.range_response
 	txnSucceededField = 2  // TxnResponse.succeeded
 	watchCreatedField = 3  // WatchResponse.created
 	watchCancelField  = 4  // WatchResponse.canceled
@@ -68,9 +69,13 @@ type summary struct {
 // buffers, and joining them would cost the client as much as the list costs
 // the server.
 func (s *summary) read(data mem.BufferSlice) error {
-	*s = summary{size: data.Len()}
 	r := data.Reader()
 	defer r.Close()
+	return s.scan(r)
+}
+
+func (s *summary) scan(r *mem.Reader) error {
+	*s = summary{size: r.Remaining()}
 	for r.Remaining() > 0 {
 		num, typ, v, err := nextField(r)
 		if err != nil {
@@ -98,6 +103,22 @@ func (s *summary) read(data mem.BufferSlice) error {
 		}
 	}
 	return nil
+}
+
+// chunk is one RangeStreamResponse: a summary inside an envelope.
+type chunk struct{ summary }
+
+func (c *chunk) read(data mem.BufferSlice) error {
+	r := data.Reader()
+	defer r.Close()
+	num, typ, v, err := nextField(r)
+	if err != nil {
+		return err
+	}
+	if num != chunkRangeField || typ != protowire.BytesType || v != uint64(r.Remaining()) {
+		return errors.New("reading a chunk of a streamed range: it holds more than a RangeResponse")
+	}
+	return c.scan(r)
 }
 
 // nextField reads one tag and, for a varint, its value; for a length-delimited

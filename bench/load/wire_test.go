@@ -25,6 +25,7 @@ func TestFieldNumbersMatchDescriptors(t *testing.T) {
 		{&pb.TxnResponse{}, "header", headerField},
 		{&pb.ResponseHeader{}, "revision", revisionField},
 		{&pb.RangeResponse{}, "kvs", rangeKvsField},
+		{&pb.RangeStreamResponse{}, "range_response", chunkRangeField},
 		{&pb.TxnResponse{}, "succeeded", txnSucceededField},
 		{&pb.WatchResponse{}, "created", watchCreatedField},
 		{&pb.WatchResponse{}, "canceled", watchCancelField},
@@ -81,6 +82,27 @@ func TestSummaryCountsWhatTheMessageHolds(t *testing.T) {
 				t.Errorf("%s in pieces of %d: got %+v, want %+v", c.name, size, got, c.want)
 			}
 		}
+	}
+}
+
+func TestChunkIsTheSummaryInside(t *testing.T) {
+	inner := &pb.RangeResponse{Kvs: []*mvccpb.KeyValue{{Key: listKey(1), Value: value(1)}, {Key: listKey(2), Value: value(2)}}}
+	var want summary
+	if err := want.read(pieces(encode(inner), 100)); err != nil {
+		t.Fatal(err)
+	}
+	whole := encode(&pb.RangeStreamResponse{RangeResponse: inner})
+	for _, size := range []int{1, 1000, len(whole)} {
+		var got chunk
+		if err := got.read(pieces(whole, size)); err != nil {
+			t.Errorf("in pieces of %d: %v", size, err)
+		} else if got.summary != want {
+			t.Errorf("in pieces of %d: got %+v, want %+v", size, got.summary, want)
+		}
+	}
+	var got chunk
+	if err := got.read(pieces(append(slices.Clone(whole), 0x10, 1), 100)); err == nil {
+		t.Error("a chunk with a field behind the range was read")
 	}
 }
 

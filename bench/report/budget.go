@@ -34,8 +34,10 @@ func budget() []limit {
 			limit{workload: w, what: "server CPU per operation", of: cpuMicros, against: stockSplit, atMost: 1.1},
 		)
 	}
-	return append(out,
-		limit{workload: "range-10000", what: "throughput", of: throughput, against: stockSplit, atLeast: 0.8})
+	for _, w := range []string{"range-10000", "stream-10000"} {
+		out = append(out, limit{workload: w, what: "throughput", of: throughput, against: stockSplit, atLeast: 0.8})
+	}
+	return out
 }
 
 func (l limit) String() string {

@@ -22,7 +22,7 @@ func sample() *Run {
 		Settings:   Settings{Rounds: 5, WarmSeconds: 1, WindowSeconds: 4, Conns: 8, Clients: 64, ValueBytes: 1024, FillKeys: 10000, FillWrites: 20000},
 		Contenders: []Contender{{stock, "stock & default", "1"}, {stockSplit, "split", "1"}, {subject, "guard", "1"}},
 	}
-	for _, name := range []string{"handshake", "get", "range-1000", "watch", "txn-mixed", "put", "range-10000"} {
+	for _, name := range []string{"handshake", "get", "range-1000", "watch", "txn-mixed", "put", "range-10000", "stream-10000"} {
 		r.Workloads = append(r.Workloads, Workload{Name: name, Unit: "<ops>/s", Note: "a note"})
 		for round := 1; round <= 5; round++ {
 			for who, factor := range map[string]int{stock: 1, stockSplit: 2, subject: 2} {
