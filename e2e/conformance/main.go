@@ -1,0 +1,253 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// options are the command line.
+type options struct {
+	suite  string
+	run    *regexp.Regexp
+	binary string
+	stock  bool
+	record bool
+	list   bool
+	limit  time.Duration
+}
+
+func main() {
+	o := options{run: regexp.MustCompile("")}
+	flag.StringVar(&o.suite, "suite", "ci", "what to run: "+suiteNames())
+	flag.Func("run", "only tests whose name matches this regular expression", func(s string) (err error) {
+		o.run, err = regexp.Compile(s)
+		return err
+	})
+	flag.StringVar(&o.binary, "binary", "", "the program under test (default: etcdguard, built from this checkout)")
+	flag.BoolVar(&o.stock, "stock", false, "put stock etcd under test")
+	flag.BoolVar(&o.record, "record", false, "with -stock: write the results into baseline.json")
+	flag.BoolVar(&o.list, "list", false, "say what would run and what is left out, and why")
+	flag.DurationVar(&o.limit, "limit", 6*time.Minute, "how long one test may take")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, o); err != nil {
+		fmt.Fprintf(os.Stderr, "conformance: error: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, o options) error {
+	asked, known := suites()[o.suite]
+	switch {
+	case !known:
+		return fmt.Errorf("-suite %s: there is no such suite; choose one of %s", o.suite, suiteNames())
+	case flag.NArg() > 0:
+		return fmt.Errorf("%q is not understood; see -help", flag.Arg(0))
+	case o.record && (!o.stock || o.binary != ""):
+		return errors.New("-record is for stock etcd; give -stock, and no -binary")
+	}
+	w, err := open(ctx)
+	if err != nil {
+		return err
+	}
+	defer w.unlock()
+	base, err := readBaseline(filepath.Join(w.source, "baseline.json"))
+	if err != nil {
+		return err
+	}
+	var list []expectation
+	if !o.stock {
+		if list, err = readExpectations(filepath.Join(w.source, "differences.yaml")); err != nil {
+			return err
+		}
+	}
+	underTest := "etcdguard"
+	if o.stock {
+		underTest = "etcd"
+	}
+	if o.binary != "" {
+		if underTest, err = filepath.Abs(o.binary); err != nil {
+			return err
+		}
+	}
+	if !o.list {
+		if err := w.furnish(ctx, underTest); err != nil {
+			return err
+		}
+	}
+	log, err := os.Create(filepath.Join(w.cache, "output.json"))
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	fmt.Fprintf(os.Stderr, "conformance: all that the tests print goes to %s\n", log.Name())
+	r := &runner{options: o, w: w, base: base, expected: list, log: log}
+	total := tally{name: "total"}
+	var bad []string
+	for _, p := range asked {
+		t, problems, err := r.part(ctx, p)
+		if err != nil {
+			return err
+		}
+		r.tallies = append(r.tallies, t)
+		total.add(t)
+		bad = append(bad, problems...)
+	}
+	if o.list {
+		printLeftOut(os.Stdout, r.ofE2E)
+		return nil
+	}
+	fmt.Println()
+	printTallies(os.Stdout, append(r.tallies, total), o.stock)
+	if o.record {
+		base.Etcd, base.Minimal = w.version, true
+		return base.write(filepath.Join(w.source, "baseline.json"))
+	}
+	if len(bad) > 0 {
+		return fmt.Errorf("%d problems:\n  %s", len(bad), strings.Join(bad, "\n  "))
+	}
+	return nil
+}
+
+// runner runs parts and compares them with the baseline.
+type runner struct {
+	options
+	w        *workshop
+	base     *baseline
+	expected []expectation
+	log      *os.File
+	tallies  []tally
+	ofE2E    []string // the tests of e2e, after a part of it
+}
+
+// part runs the tests of one part, those that differ unexpectedly a second time,
+// and says what is wrong.
+func (r *runner) part(ctx context.Context, p part) (tally, []string, error) {
+	tests, x, err := r.choose(ctx, p)
+	if err != nil || r.list || len(tests) == 0 {
+		return tally{name: p.name}, nil, err
+	}
+	fmt.Printf("\n%s: %d tests\n", p.name, len(tests))
+	j, err := x.run(ctx, tests)
+	if err != nil {
+		return tally{}, nil, err
+	}
+	ran := qualified(p.pkg, tests)
+	again := r.suspects(j, ran)
+	if len(again) > 0 {
+		fmt.Printf("  once more, in case they were disturbed: %s\n", strings.Join(again, " "))
+		second, err := x.run(ctx, again)
+		if err != nil {
+			return tally{}, nil, err
+		}
+		j.replace(second)
+	}
+	if r.record {
+		r.base.replace(ran, j.results)
+	}
+	v := judge(differences(r.base.Tests.of(ran), j.results), r.expected, ran, j.says)
+	t := tally{name: p.name, stock: r.base.Tests.of(ran), got: j.results, verdict: v}
+	for _, name := range qualified(p.pkg, again) {
+		if !slices.ContainsFunc(v.unexpected, func(d difference) bool { return within(d.test, name) }) {
+			t.secondTry = append(t.secondTry, name)
+		}
+	}
+	return t, r.problems(j, v, ran), nil
+}
+
+// choose compiles the package and picks the part's tests.
+func (r *runner) choose(ctx context.Context, p part) ([]string, *execution, error) {
+	binary, err := r.w.compile(ctx, p.pkg)
+	if err != nil {
+		return nil, nil, err
+	}
+	x := &execution{w: r.w, pkg: p.pkg, binary: binary, env: r.w.environment(!r.stock), limit: r.limit, log: r.log,
+		ended: func(test string, s status, took time.Duration) {
+			fmt.Printf("  %-4s %s (%.1fs)\n", s, test, took.Seconds())
+		}}
+	all, err := x.list(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	if p.pkg == e2e {
+		if err := accountForAll(all); err != nil {
+			return nil, nil, err
+		}
+		r.ofE2E = all
+	}
+	tests, err := p.of(all)
+	if err != nil {
+		return nil, nil, err
+	}
+	tests = slices.DeleteFunc(tests, func(t string) bool { return !r.run.MatchString(t) })
+	if r.list {
+		printPart(os.Stdout, p, tests)
+	}
+	return tests, x, nil
+}
+
+// suspects are the tests with differences that nobody expects; while recording,
+// those that failed.
+func (r *runner) suspects(j *journal, ran []string) []string {
+	var again []string
+	add := func(name string) {
+		if test := strings.TrimPrefix(top(name), j.pkg+"/"); !slices.Contains(again, test) {
+			again = append(again, test)
+		}
+	}
+	if r.record {
+		for _, name := range ran {
+			if j.results[name] == failed {
+				add(name)
+			}
+		}
+		return again
+	}
+	for _, d := range judge(differences(r.base.Tests.of(ran), j.results), r.expected, ran, j.says).unexpected {
+		add(d.test)
+	}
+	return again
+}
+
+// problems puts into words what makes the run a failure.
+func (r *runner) problems(j *journal, v verdict, ran []string) []string {
+	var bad []string
+	if r.record {
+		return nil
+	}
+	for _, d := range v.unexpected {
+		bad = append(bad, fmt.Sprintf("%s: stock passes it, here: %s", d.test, d.ended))
+		fmt.Printf("\n--- %s, twice ---\n%s\n", d.test, tail(j.says(d.test), 25))
+	}
+	for _, name := range v.stale {
+		bad = append(bad, fmt.Sprintf("%s: listed in differences.yaml, and does not differ; remove it there", name))
+	}
+	for _, name := range ran {
+		if r.base.Tests[name] == "" {
+			bad = append(bad, fmt.Sprintf("%s: not in baseline.json; run it with -stock -record", name))
+		}
+	}
+	if r.base.Etcd != r.w.version {
+		bad = append(bad, fmt.Sprintf("baseline.json is of %s and the suites are %s; run -suite all -stock -record", r.base.Etcd, r.w.version))
+	}
+	return bad
+}
+
+func qualified(pkg string, tests []string) []string {
+	names := make([]string, len(tests))
+	for i, t := range tests {
+		names[i] = pkg + "/" + t
+	}
+	return names
+}

@@ -1,0 +1,197 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/etcdguard/etcdguard/e2e/peers"
+)
+
+const (
+	e2eModule   = "github.com/etcdguard/etcdguard/e2e"
+	testsModule = "go.etcd.io/etcd/tests/v3"
+)
+
+// workshop is where a run happens: a copy of what the suites read, since they also
+// write beside it and the module cache is nobody's to write to.
+type workshop struct {
+	source  string // the folder of this command
+	version string // of the suites
+	run     string // emptied for each run
+	cache   string // where the compiled suites are kept
+	unlock  func()
+}
+
+// open prepares an empty workshop and holds it: the suites use fixed ports, so one
+// run is all that a machine can bear.
+func open(ctx context.Context) (*workshop, error) {
+	root, err := ask(ctx, "", "go", "list", "-m", "-f", "{{.Dir}}", e2eModule)
+	if err != nil {
+		return nil, fmt.Errorf("finding the e2e module: %w; run this inside the e2e folder", err)
+	}
+	w := &workshop{source: filepath.Join(root, "conformance"), cache: filepath.Join(root, "..", ".cache", "conformance")}
+	w.run = filepath.Join(w.cache, "run")
+	module, err := ask(ctx, w.suites(), "go", "list", "-m", "-f", "{{.Version}} {{.Dir}}", testsModule)
+	if err != nil {
+		return nil, fmt.Errorf("finding etcd's suites: %w; run `go mod download` in %s", err, w.suites())
+	}
+	version, dir, found := strings.Cut(module, " ")
+	if !found {
+		return nil, fmt.Errorf("etcd's suites are not in the module cache; run `go mod download` in %s", w.suites())
+	}
+	w.version = version
+	lock, err := os.OpenFile(filepath.Join(os.TempDir(), "etcdguard-conformance.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		lock.Close()
+		return nil, errors.New("another conformance run holds the fixed ports of etcd's suites; wait for it")
+	}
+	w.unlock = func() { lock.Close() }
+	if err := w.layOut(dir); err != nil {
+		w.unlock()
+		return nil, fmt.Errorf("preparing the run: %w", err)
+	}
+	return w, nil
+}
+
+func (w *workshop) suites() string { return filepath.Join(w.source, "suites") }
+func (w *workshop) bin() string    { return filepath.Join(w.run, "bin") }
+func (w *workshop) tmp() string    { return filepath.Join(w.run, "tmp") }
+
+// layOut makes the folders of a run. The suites look for their certificates in
+// ../fixtures. The keys there are open to all, which a member refuses; here they
+// are not.
+func (w *workshop) layOut(tests string) error {
+	if err := os.RemoveAll(w.run); err != nil {
+		return err
+	}
+	for _, dir := range []string{w.bin(), w.tmp(), filepath.Join(w.run, common), filepath.Join(w.run, e2e), filepath.Join(w.run, "fixtures")} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
+	}
+	fixtures, err := os.ReadDir(filepath.Join(tests, "fixtures"))
+	if err != nil {
+		return err
+	}
+	for _, f := range fixtures {
+		if err := copyFile(filepath.Join(tests, "fixtures", f.Name()), filepath.Join(w.run, "fixtures", f.Name()), 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// furnish puts the programs where the suites look for them. No etcd of an older
+// release is among them: the tests that want one are left out, or skip.
+func (w *workshop) furnish(ctx context.Context, underTest string) error {
+	for _, p := range []struct{ peer, as string }{{underTest, "etcd"}, {"etcdctl", "etcdctl"}, {"etcdutl", "etcdutl"}} {
+		from := p.peer
+		if !filepath.IsAbs(from) {
+			var err error
+			if from, err = peers.Build(ctx, p.peer, os.Stderr); err != nil {
+				return err
+			}
+		}
+		// A copy, not a link: the processes of a run are known by their program's path.
+		if err := copyFile(from, filepath.Join(w.bin(), p.as), 0o700); err != nil {
+			return err
+		}
+	}
+	for name, text := range map[string]string{"guard.yaml": guardConfig, "policy.yaml": allowAll} {
+		if err := os.WriteFile(filepath.Join(w.run, name), []byte(text), 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// guardConfig opens what the suites need: half of them know no TLS, and the other
+// half has one authority for clients and members.
+const guardConfig = `apiVersion: etcdguard.dev/v1
+kind: Guard
+policy: policy.yaml
+unsafe-plaintext-clients: true
+unsafe-anonymous-clients: true
+unsafe-shared-ca: true
+unsafe-peers: true
+unsafe-pprof: true
+unsafe-json-gateway: true
+unsafe-open-data-dir: true
+`
+
+// allowAll lets everybody do everything, through all of the guard.
+const allowAll = `apiVersion: etcdguard.dev/v1
+kind: Policy
+callers:
+  - name: nobody
+    match: {anonymous: true}
+  - name: somebody
+    match: {anyCertificate: true}
+rules:
+  - name: everything
+    callers: [nobody, somebody]
+    role: admin
+`
+
+// environment is what the test binary gets, and through it the members: ETCD_
+// variables and PATH reach them.
+func (w *workshop) environment(guarded bool) []string {
+	env := []string{"TMPDIR=" + w.tmp(), "E2E_TEST_MINIMAL=true"}
+	for _, v := range os.Environ() {
+		switch name, _, _ := strings.Cut(v, "="); {
+		case strings.HasPrefix(name, "ETCD"), strings.HasPrefix(name, "EXPECT_"), name == "TMPDIR", name == "E2E_TEST_MINIMAL":
+		default:
+			env = append(env, v)
+		}
+	}
+	if guarded {
+		env = append(env, "ETCD_GUARD_CONFIG="+filepath.Join(w.run, "guard.yaml"))
+	}
+	return env
+}
+
+// compile builds the tests of a package, once per version of them and of Go.
+func (w *workshop) compile(ctx context.Context, pkg string) (string, error) {
+	goVersion, err := ask(ctx, w.suites(), "go", "env", "GOVERSION")
+	if err != nil {
+		return "", err
+	}
+	binary := filepath.Join(w.cache, fmt.Sprintf("%s-%s-%s.test", pkg, w.version, goVersion))
+	if _, err := os.Stat(binary); !errors.Is(err, fs.ErrNotExist) {
+		return binary, err
+	}
+	fmt.Fprintf(os.Stderr, "conformance: building etcd's %s suite, which takes minutes the first time\n", pkg)
+	build := exec.CommandContext(ctx, "go", "test", "-c", "-tags", "e2e", "-o", binary+".new", testsModule+"/"+pkg)
+	build.Dir, build.Env = w.suites(), append(os.Environ(), "GOWORK=off")
+	build.Stdout, build.Stderr = os.Stderr, os.Stderr
+	if err := build.Run(); err != nil {
+		return "", fmt.Errorf("building etcd's %s suite: %w", pkg, err)
+	}
+	return binary, os.Rename(binary+".new", binary)
+}
+
+// ask runs a command and returns the line that it prints.
+func ask(ctx context.Context, dir string, name string, args ...string) (string, error) {
+	c := exec.CommandContext(ctx, name, args...)
+	c.Dir, c.Env, c.Stderr = dir, append(os.Environ(), "GOWORK=off"), os.Stderr
+	out, err := c.Output()
+	return strings.TrimSpace(string(out)), err
+}
+
+func copyFile(from, to string, mode fs.FileMode) error {
+	data, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(to, data, mode)
+}
