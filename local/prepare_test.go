@@ -2,7 +2,6 @@ package local
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"maps"
 	"os"
@@ -108,102 +107,6 @@ func TestPrepareAgainChangesNothing(t *testing.T) {
 		if after := files(t, dir); !maps.Equal(before, after) {
 			t.Errorf("%+v changed files", cfg)
 		}
-	}
-}
-
-// TestPrepareFinishesFromEveryCrashPoint removes, for every file in the order in
-// which prepare writes them, that file and all later ones, as a crash would have
-// left them, and a temporary file besides.
-func TestPrepareFinishesFromEveryCrashPoint(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "c")
-	prepared(t, dir, Config{Listen: somewhere})
-	names := slices.Collect(maps.Keys(files(t, dir)))
-	if len(names) < 20 {
-		t.Fatalf("only %d files", len(names))
-	}
-	slices.SortFunc(names, func(a, b string) int {
-		return modified(t, filepath.Join(dir, a)).Compare(modified(t, filepath.Join(dir, b)))
-	})
-	for i := range names {
-		torn := filepath.Join(t.TempDir(), "c")
-		if err := os.CopyFS(torn, os.DirFS(dir)); err != nil {
-			t.Fatal(err)
-		}
-		tighten(t, torn)
-		moved(t, dir, torn)
-		for _, name := range names[i:] {
-			if err := os.Remove(filepath.Join(torn, name)); err != nil {
-				t.Fatal(err)
-			}
-		}
-		leftover := filepath.Join(torn, "pki", ".new-1")
-		if err := os.WriteFile(leftover, []byte("half a key"), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := tryPrepare(torn, Config{Listen: somewhere}); err != nil {
-			t.Errorf("killed before %s: %v", names[i], err)
-			continue
-		}
-		consistent(t, torn, names)
-		if _, err := os.Stat(leftover); !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("killed before %s: a temporary file stays: %v", names[i], err)
-		}
-	}
-}
-
-// consistent checks that every file is there and every leaf is one that the
-// authority on disk vouches for.
-func consistent(t *testing.T, dir string, names []string) {
-	t.Helper()
-	have := files(t, dir)
-	for _, name := range names {
-		if _, ok := have[name]; !ok {
-			t.Errorf("%s is missing", name)
-		}
-	}
-	l := layout{dir}
-	places, err := l.members()
-	if err != nil {
-		t.Error(err)
-		return
-	}
-	tokens := map[string]bool{}
-	for _, p := range places {
-		y, err := l.readEtcdYAML(p.name)
-		if err != nil {
-			t.Error(err)
-		}
-		tokens[y.InitialClusterToken] = true
-	}
-	if len(tokens) != 1 {
-		t.Errorf("members of one cluster have %d tokens", len(tokens))
-	}
-	for _, want := range l.leaves(places) {
-		realm, file := pki.Clients, "client"
-		if want.profile.Use == pki.Peer {
-			realm, file = pki.Peers, "peer"
-		}
-		a, err := pki.LoadAuthority(realm, l.authority(file)+".crt", l.authority(file)+".key")
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		leaf, err := pki.LoadLeaf(want.path+".crt", want.path+".key")
-		if err != nil {
-			t.Error(err)
-			continue
-		}
-		if err := a.Vouches(leaf.Certificate, want.profile, time.Now()); err != nil {
-			t.Error(err)
-		}
-	}
-	ca, err := pki.LoadCertificate(l.clientsCA())
-	if err != nil {
-		t.Error(err)
-		return
-	}
-	if own, err := pki.LoadCertificate(l.authority("client") + ".crt"); err != nil || !own.Equal(ca) {
-		t.Errorf("clients/ca.crt is another authority (%v)", err)
 	}
 }
 
@@ -364,51 +267,6 @@ func TestDefaultDirFollowsXDG(t *testing.T) {
 		t.Setenv("XDG_DATA_HOME", env)
 		if got, err := DefaultDir(); err != nil || got != want {
 			t.Errorf("%q: %s %v", env, got, err)
-		}
-	}
-}
-
-func modified(t *testing.T, name string) time.Time {
-	t.Helper()
-	info, err := os.Stat(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return info.ModTime()
-}
-
-// tighten gives a copy the modes of the original; os.CopyFS opens them up.
-func tighten(t *testing.T, dir string) {
-	t.Helper()
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
-			return err
-		case d.IsDir():
-			return os.Chmod(path, 0o700)
-		default:
-			return os.Chmod(path, 0o600)
-		}
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-// moved makes the paths inside a copy its own.
-func moved(t *testing.T, from, to string) {
-	t.Helper()
-	names, err := filepath.Glob(filepath.Join(to, "members", "*", "etcd.yaml"))
-	if err != nil || len(names) == 0 {
-		t.Fatal(fmt.Errorf("%d configurations: %w", len(names), err))
-	}
-	for _, name := range names {
-		data, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(name, []byte(strings.ReplaceAll(string(data), from, to)), 0o600); err != nil {
-			t.Fatal(err)
 		}
 	}
 }
