@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 )
 
@@ -24,6 +25,9 @@ type Config struct {
 	// AllowedHostnames, when not empty, are the names of which a client certificate
 	// must bear one (etcd's --client-cert-allowed-hostname).
 	AllowedHostnames []string
+	// AllowedCNs, when not empty, are the common names of which a client certificate
+	// must bear one (allowed-cn of client-transport-security in etcd's file).
+	AllowedCNs []string
 	// MinVersion and MaxVersion are TLS versions; 0 is TLS 1.2 and the highest.
 	MinVersion, MaxVersion uint16
 	// CipherSuites restricts TLS 1.2; empty is Go's choice.
@@ -112,6 +116,7 @@ func (g *Generation) verifyConnection(cs tls.ConnectionState) error {
 var (
 	errRevoked  = errors.New("the client certificate is revoked")
 	errHostname = errors.New("the client certificate bears none of the allowed host names")
+	errCN       = errors.New("the client certificate bears none of the allowed common names")
 )
 
 // admit decides on what X.509 verification leaves open. One good chain is enough.
@@ -126,6 +131,10 @@ func (g *Generation) admit(chains [][]*x509.Certificate) error {
 		}
 		if !g.nameAllowed(chain[0]) {
 			err = errHostname
+			continue
+		}
+		if len(g.config.AllowedCNs) > 0 && !slices.Contains(g.config.AllowedCNs, chain[0].Subject.CommonName) {
+			err = errCN
 			continue
 		}
 		return nil

@@ -87,6 +87,7 @@ func clientTrust(c *embed.Config) certs.Config {
 		CRLFile:           t.CRLFile,
 		RequireClientCert: t.ClientCertAuth,
 		AllowedHostnames:  t.AllowedHostnames,
+		AllowedCNs:        t.AllowedCNs,
 	}
 	if t.AllowedHostname != "" {
 		trust.AllowedHostnames = append(trust.AllowedHostnames, t.AllowedHostname)

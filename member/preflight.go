@@ -1,6 +1,7 @@
 package member
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -83,10 +84,12 @@ func (f *findings) clientTLS(c *embed.Config, g *GuardConfig) {
 		f.err(errors.New("an https client URL needs a certificate: give --cert-file and --key-file"))
 		return
 	}
-	if !t.ClientCertAuth && t.TrustedCAFile == "" {
-		f.unsafe("unsafe-anonymous-clients", g.UnsafeAnonymousClients,
-			"the client port demands no certificate: every caller is anonymous",
-			"set --client-cert-auth and --trusted-ca-file")
+	if t.TrustedCAFile == "" {
+		what := "the client port demands no certificate: every caller is anonymous"
+		if t.ClientCertAuth {
+			what = "the client port takes certificates of every authority that this system trusts: anybody can get one in any name"
+		}
+		f.unsafe("unsafe-anonymous-clients", g.UnsafeAnonymousClients, what, "set --client-cert-auth and --trusted-ca-file")
 	}
 	if t.CertFile != "" {
 		f.keyFile("--key-file", t.KeyFile)
@@ -113,9 +116,9 @@ func (f *findings) peers(c *embed.Config, g *GuardConfig, p *policy.Policy) {
 	for _, u := range c.ListenPeerUrls {
 		plain = plain || u.Scheme == "http" || u.Scheme == "unix"
 	}
-	if plain || !t.Empty() && !t.ClientCertAuth && t.TrustedCAFile == "" || t.Empty() && c.PeerAutoTLS {
+	if plain || t.TrustedCAFile == "" {
 		f.unsafe("unsafe-peers", g.UnsafePeers,
-			"the peer port demands no certificate: whoever reaches it can be a member",
+			"the peer port demands no certificate of an authority of the peers: whoever reaches it can be a member",
 			"use https:// peer URLs with --peer-cert-file, --peer-key-file, --peer-trusted-ca-file and --peer-client-cert-auth")
 	}
 	if t.CertFile != "" {
@@ -149,8 +152,9 @@ func (f *findings) peerCertificate(t transport.TLSInfo) {
 		return
 	}
 	f.err(certs.CheckServerNames(chain[0], t.CertFile))
-	if _, err := (certs.Config{CertFile: t.CertFile, KeyFile: t.KeyFile}).Load(); err != nil {
-		f.err(fmt.Errorf("peers: %w", err))
+	if _, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile); err != nil {
+		f.err(fmt.Errorf("loading the peer certificate %s with its key %s: %w; "+
+			"both must be readable PEM and belong together (--peer-cert-file, --peer-key-file)", t.CertFile, t.KeyFile, err))
 	}
 }
 
