@@ -141,6 +141,7 @@ func (c *coverage) top() string {
 	for t, n := range c.texts {
 		texts = append(texts, fmt.Sprintf("%7d %s", n, t))
 	}
-	slices.SortFunc(texts, func(a, b string) int { return -strings.Compare(a, b) })
+	slices.Sort(texts)
+	slices.Reverse(texts)
 	return strings.Join(texts, "\n")
 }

@@ -17,6 +17,7 @@ type generator struct {
 	w       *world
 	theme   theme
 	foreign bool // attach leases whose IDs the servers chose (stored bytes then differ)
+	urls    int  // learners' URLs given out
 }
 
 func newGenerator(seed uint64, r *run) *generator {
@@ -66,7 +67,7 @@ func weights(kv, txn, watch, lease, admin, auth, alarm, big int) []weight {
 func themeOf(seed uint64) theme { return themes[seed%uint64(len(themes))] }
 
 func (g *generator) step() {
-	g.r.world.authNeeded(g)
+	g.prepare()
 	total := 0
 	for _, w := range g.theme.weights {
 		total += w.n
@@ -80,11 +81,21 @@ func (g *generator) step() {
 	}
 }
 
-// authNeeded switches etcd's users on after an auth epoch has set some up.
-func (w *world) authNeeded(g *generator) {
-	if g.theme.name == "auth" && !w.authOn && g.r.step == 60 {
+// usersOnAt is the step of an auth epoch that switches etcd's own users on.
+const usersOnAt = 60
+
+// prepare does what chance would bring about too seldom.
+func (g *generator) prepare() {
+	switch {
+	case g.theme.name == "admin" && g.r.step == 1:
+		g.addLearner()
+		g.addLearner() // one too many
+	case g.theme.name == "auth" && g.r.step == 1:
+		g.basicUsers()
+	case g.theme.name == "auth" && g.r.step == usersOnAt:
 		g.r.enableAuth()
 		g.authenticateUsers()
+		g.refusals()
 	}
 }
 

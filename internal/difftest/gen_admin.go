@@ -1,6 +1,8 @@
 package difftest
 
 import (
+	"fmt"
+
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/protobuf/proto"
@@ -14,9 +16,9 @@ func (g *generator) admin() {
 		g.send("Maintenance.Hash", &pb.HashRequest{})
 	case n < 35:
 		g.send("Maintenance.HashKV", &pb.HashKVRequest{Revision: g.revision()})
-	case n < 37:
+	case n < 38:
 		g.send("Maintenance.Defragment", &pb.DefragmentRequest{})
-	case n < 39:
+	case n < 41:
 		g.send("Maintenance.Snapshot", &pb.SnapshotRequest{})
 	case n < 44:
 		g.send("Maintenance.MoveLeader", &pb.MoveLeaderRequest{TargetID: pick(g, []uint64{0, 1, g.w.self})})
@@ -46,7 +48,7 @@ func (g *generator) downgrade() {
 // member more, or the only one less, would end the run. Updates name valid URLs.
 func (g *generator) cluster() {
 	ids := append([]uint64{0, 1, 12345}, g.w.learners...)
-	const learnerURL = "http://127.0.0.1:1"
+	learnerURL := g.learnerURL()
 	switch g.rng.IntN(6) {
 	case 0, 1:
 		g.send("Cluster.MemberList", &pb.MemberListRequest{Linearizable: g.chance(50)})
@@ -60,16 +62,13 @@ func (g *generator) cluster() {
 			q.PeerURLs = []string{g.w.selfURL}
 			q.IsLearner = g.chance(50)
 		case g.chance(60):
-			q.PeerURLs = []string{learnerURL}
-			q.IsLearner = true
+			g.addLearner()
+			return
 		}
 		if len(q.PeerURLs) == 0 {
 			q.PeerURLs = []string{"no url"}
 		}
-		a := g.send("Cluster.MemberAdd", q)
-		if a.err == nil {
-			g.w.learners = append(g.w.learners, a.msgs[0].(*pb.MemberAddResponse).Member.ID)
-		}
+		g.send("Cluster.MemberAdd", q)
 	case 3:
 		id := pick(g, ids)
 		a := g.send("Cluster.MemberRemove", &pb.MemberRemoveRequest{ID: id})
@@ -78,9 +77,23 @@ func (g *generator) cluster() {
 		}
 	case 4:
 		g.send("Cluster.MemberUpdate", &pb.MemberUpdateRequest{ID: pick(g, ids),
-			PeerURLs: []string{pick(g, []string{learnerURL, "http://127.0.0.1:2", g.w.selfURL})}})
+			PeerURLs: []string{pick(g, []string{learnerURL, g.w.selfURL})}})
 	default:
 		g.send("Cluster.MemberPromote", &pb.MemberPromoteRequest{ID: pick(g, ids)})
+	}
+}
+
+// learnerURL is a new one each time: a member's ID is made of its URL and the
+// second in which it is added, and the two servers' clocks may be a second apart.
+func (g *generator) learnerURL() string {
+	g.urls++
+	return fmt.Sprintf("http://127.0.0.1:%d", 1+(g.r.sent+g.urls)%60_000)
+}
+
+func (g *generator) addLearner() {
+	a := g.send("Cluster.MemberAdd", &pb.MemberAddRequest{PeerURLs: []string{g.learnerURL()}, IsLearner: true})
+	if a.err == nil {
+		g.w.learners = append(g.w.learners, a.msgs[0].(*pb.MemberAddResponse).Member.ID)
 	}
 }
 

@@ -63,6 +63,40 @@ func (g *generator) authenticateUsers() {
 	}
 }
 
+// basicUsers sets up users who may do something, for the random rest to build on.
+func (g *generator) basicUsers() {
+	for _, q := range []struct {
+		rpc string
+		msg proto.Message
+	}{
+		{"Auth.UserAdd", &pb.AuthUserAddRequest{Name: "u1", Password: password("u1")}},
+		{"Auth.UserAdd", &pb.AuthUserAddRequest{Name: "u2", Password: password("u2")}},
+		{"Auth.UserAdd", &pb.AuthUserAddRequest{Name: "nopass", HashedPassword: "bm90IGEgaGFzaA==", Options: &authpb.UserAddOptions{NoPassword: true}}},
+		{"Auth.RoleAdd", &pb.AuthRoleAddRequest{Name: "r1"}},
+		{"Auth.RoleAdd", &pb.AuthRoleAddRequest{Name: "r2"}},
+		{"Auth.RoleGrantPermission", &pb.AuthRoleGrantPermissionRequest{Name: "r1",
+			Perm: &authpb.Permission{PermType: authpb.Permission_READWRITE, Key: []byte("a"), RangeEnd: []byte("m")}}},
+		{"Auth.RoleGrantPermission", &pb.AuthRoleGrantPermissionRequest{Name: "r2",
+			Perm: &authpb.Permission{PermType: authpb.Permission_READ, Key: []byte("c/"), RangeEnd: []byte("c0")}}},
+		{"Auth.UserGrantRole", &pb.AuthUserGrantRoleRequest{User: "u1", Role: "r1"}},
+		{"Auth.UserGrantRole", &pb.AuthUserGrantRoleRequest{User: "u2", Role: "r2"}},
+		{"Auth.RoleAdd", &pb.AuthRoleAddRequest{}},
+		{"Auth.AuthEnable", &pb.AuthEnableRequest{}}, // without root
+		{"Auth.Authenticate", &pb.AuthenticateRequest{Name: "u1", Password: password("u1")}},
+	} {
+		g.send(q.rpc, q.msg)
+	}
+}
+
+// refusals has every RPC refused once, for a token that nobody was given.
+func (g *generator) refusals() {
+	for _, name := range methodNames {
+		if name != "Watch.Watch" {
+			g.r.do(request{rpc: name, as: forged, msgs: []proto.Message{newMessage(methods[name].desc.Input())}})
+		}
+	}
+}
+
 func (g *generator) auth() {
 	user := pick(g, append([]string{""}, users...))
 	role := pick(g, append([]string{"", "root"}, roles...))

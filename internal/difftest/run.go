@@ -53,6 +53,9 @@ func Run(t testing.TB, a, b Target, opt Options) {
 		r.epoch(opt.Seed + epoch)
 	}
 	t.Logf("%d requests compared in %v, no difference; %s", r.sent, time.Since(began).Round(time.Second), r.cover.summary())
+	if testing.Verbose() {
+		t.Logf("error answers that agreed:\n%s", r.cover.top())
+	}
 	if opt.Coverage {
 		for _, gap := range r.cover.gaps() {
 			t.Errorf("the generator left out: %s", gap)
@@ -109,8 +112,8 @@ func (r *run) do(q request) answer {
 	<-done
 	r.sane(a)
 	r.learn(q, a, b)
-	r.compareAnswers(q, a, b)
 	r.cover.answer(q.rpc, a)
+	r.compareAnswers(q, a, b)
 	return a
 }
 

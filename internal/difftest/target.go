@@ -48,7 +48,7 @@ type Options struct {
 	// when etcd runs in the test's own process. Default: set under -race.
 	OneStream bool
 	// Coverage fails the run when the generator left out a request field, a
-	// oneof, an enum value or an outcome. Default: from 10,000 steps on.
+	// oneof, an enum value or an outcome. Default: from 20,000 steps on.
 	Coverage bool
 
 	// afterStep lets this package's own tests disturb a side between two steps.
@@ -66,7 +66,7 @@ var (
 
 const (
 	epochSteps    = 500
-	coverageSteps = 10_000
+	coverageSteps = 20_000
 	// patience bounds every wait for something that etcd owes. It is far above
 	// any latency, so that only an answer which never comes runs into it.
 	patience = 30 * time.Second

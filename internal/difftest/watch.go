@@ -68,6 +68,9 @@ func (r *run) openStream(as identityRef) {
 			r.failf("opening a watch stream on %s: %v", r.name[s], err)
 		}
 		p.stream[s], p.log[s] = stream, newWatchLog()
+		if s == sideA {
+			p.log[s].saw = func(m *pb.WatchResponse) { r.cover.response("Watch.Watch", m) }
+		}
 		go p.log[s].receive(stream)
 	}
 	r.world.streams = append(r.world.streams, p)
@@ -94,6 +97,7 @@ func (r *run) createWatcher(p *watchPair, c *pb.WatchCreateRequest) {
 	r.awaitControls(p)
 	created := p.log[sideA].controls[len(p.log[sideA].controls)-1]
 	if !created.Created || created.Canceled {
+		r.cover.texts["watcher refused: "+created.CancelReason]++
 		return
 	}
 	w := &watcher{
@@ -256,7 +260,6 @@ func (r *run) compareStream(p *watchPair, cut int64) {
 			r.name[sideA], showControls(a.controls), r.name[sideB], showControls(b.controls), p.describe()))
 	}
 	for i := range a.controls {
-		r.cover.response("Watch.Watch", a.controls[i])
 		r.compareMessages(fmt.Sprintf("watch stream %d, control answer %d", p.n, i), a.controls[i], b.controls[i])
 	}
 	p.controls, a.controls, b.controls = 0, a.controls[:0], b.controls[:0]
@@ -306,7 +309,6 @@ func (r *run) compareEvents(p *watchPair, inc incarnation, cut int64) {
 				r.name[sideA], len(evs[sideA]), r.name[sideB], len(evs[sideB]),
 				r.name[sideA], showEvents(evs[sideA]), r.name[sideB], showEvents(evs[sideB])))
 		}
-		r.cover.response("Watch.Watch", &pb.WatchResponse{Events: evs[sideA][i : i+1]})
 		r.compareMessages(where, evs[sideA][i], evs[sideB][i])
 	}
 }

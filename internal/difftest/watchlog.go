@@ -25,6 +25,8 @@ type watchLog struct {
 	ended   *status.Status
 	bell    chan struct{}
 
+	saw func(*pb.WatchResponse) // told of each response; may be nil
+
 	// Below: what the run has taken from arrived; it alone touches it.
 	controls []*pb.WatchResponse
 	events   map[incarnation][]*mvccpb.Event
@@ -105,6 +107,9 @@ func (l *watchLog) take() (ended bool) {
 	ended = l.ended != nil
 	l.mu.Unlock()
 	for _, resp := range arrived {
+		if l.saw != nil {
+			l.saw(resp)
+		}
 		l.read(resp)
 	}
 	return ended
