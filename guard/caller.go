@@ -2,6 +2,7 @@ package guard
 
 import (
 	"context"
+	"strings"
 	"sync/atomic"
 
 	"google.golang.org/grpc/codes"
@@ -86,21 +87,25 @@ func (g *Guard) accountOf(name string) *account {
 	return a.(*account)
 }
 
-// gatewayKeys is the metadata by which etcd knows its own JSON gateway, which is
-// not served: from a client it only makes etcd forget the certificate's name
-// (server/auth/store.go).
-var gatewayKeys = [...]string{"grpcgateway-accept", "grpcgateway-authorization", "grpcgateway-user-agent"}
+// gatewayMark is the metadata by which etcd knows its own JSON gateway. From a
+// client it only makes etcd forget the certificate's name (server/auth/store.go).
+const (
+	gatewayMark   = "grpcgateway-accept"
+	gatewayPrefix = "grpcgateway-"
+)
 
+// withoutGatewayMetadata drops what the gateway alone may say. The one key that
+// etcd reads is looked for first: copying the metadata of every request costs more
+// than judging it.
 func withoutGatewayMetadata(ctx context.Context) context.Context {
-	for _, key := range gatewayKeys {
-		if metadata.ValueFromIncomingContext(ctx, key) == nil {
-			continue
-		}
-		md, _ := metadata.FromIncomingContext(ctx) // a copy
-		for _, key := range gatewayKeys {
-			md.Delete(key)
-		}
-		return metadata.NewIncomingContext(ctx, md)
+	if metadata.ValueFromIncomingContext(ctx, gatewayMark) == nil {
+		return ctx
 	}
-	return ctx
+	md, _ := metadata.FromIncomingContext(ctx) // a copy
+	for key := range md {
+		if strings.HasPrefix(key, gatewayPrefix) {
+			delete(md, key)
+		}
+	}
+	return metadata.NewIncomingContext(ctx, md)
 }

@@ -20,6 +20,8 @@ import (
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
 
 	"github.com/etcdguard/etcdguard/certs"
 	"github.com/etcdguard/etcdguard/policy"
@@ -198,4 +200,12 @@ func wantCode(t *testing.T, err error, code codes.Code, parts ...string) {
 			t.Errorf("%v does not say %q", err, part)
 		}
 	}
+}
+
+func newMessage(name protoreflect.FullName) proto.Message {
+	t, err := protoregistry.GlobalTypes.FindMessageByName(name)
+	if err != nil {
+		panic(err)
+	}
+	return t.New().Interface()
 }

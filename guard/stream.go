@@ -30,6 +30,12 @@ func (g *Guard) Stream(server any, inner grpc.ServerStream, info *grpc.StreamSer
 		guarded = newWatchStream(s)
 	case etcdapi.HealthWatch:
 		guarded = &healthStream{stream: s}
+	case etcdapi.KVRangeStream, etcdapi.MaintenanceSnapshot:
+		// One request with a long answer; the other streams last as long as a client.
+		if !c.account.begin(c.limits.InFlight) {
+			return g.limited(&Request{method: method, action: method.Action, caller: c}, "requests in flight", errTooManyRequests)
+		}
+		defer c.account.done()
 	}
 	g.streams.add(guarded)
 	defer g.streams.remove(guarded)

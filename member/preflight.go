@@ -91,6 +91,11 @@ func (f *findings) clientTLS(c *embed.Config, g *GuardConfig) {
 		}
 		f.unsafe("unsafe-anonymous-clients", g.UnsafeAnonymousClients, what, "set --client-cert-auth and --trusted-ca-file")
 	}
+	if t.ClientCertAuth && t.TrustedCAFile == "" {
+		// etcd would take the system's authorities: anybody who can get a certificate
+		// from a public one could bear any caller's name.
+		f.err(errors.New("--client-cert-auth without --trusted-ca-file trusts every public authority to name callers; give --trusted-ca-file"))
+	}
 	if t.CertFile != "" {
 		f.keyFile("--key-file", t.KeyFile)
 		_, err := clientTrust(c).Load()
@@ -120,6 +125,9 @@ func (f *findings) peers(c *embed.Config, g *GuardConfig, p *policy.Policy) {
 		f.unsafe("unsafe-peers", g.UnsafePeers,
 			"the peer port demands no certificate of an authority of the peers: whoever reaches it can be a member",
 			"use https:// peer URLs with --peer-cert-file, --peer-key-file, --peer-trusted-ca-file and --peer-client-cert-auth")
+	}
+	if t.ClientCertAuth && t.TrustedCAFile == "" {
+		f.err(errors.New("--peer-client-cert-auth without --peer-trusted-ca-file trusts every public authority to name members; give --peer-trusted-ca-file"))
 	}
 	if t.CertFile != "" {
 		f.keyFile("--peer-key-file", t.KeyFile)
