@@ -90,6 +90,11 @@ func (g *generator) putRequest() *pb.PutRequest {
 // to date first: what etcd has not sent by then may lose its prev_kv.
 func (g *generator) compact() {
 	g.r.barriers()
+	for _, p := range g.w.streams {
+		if p.lagging {
+			return // an alarm keeps it from being known to have caught up
+		}
+	}
 	rev := max(g.w.compacted+1, g.w.head-int64(g.rng.IntN(30)))
 	switch g.rng.IntN(6) {
 	case 0:

@@ -110,7 +110,7 @@ func (g *generator) createWatcher(p *watchPair) {
 	}
 	switch n := g.rng.IntN(100); {
 	case n < 25 && !p.frozen():
-		c.StartRevision = max(1, g.w.head-int64(g.rng.IntN(25)))
+		c.StartRevision = max(1, g.w.compacted, g.w.head-int64(g.rng.IntN(25)))
 	case n < 30:
 		c.StartRevision = g.w.head + 1
 	case n < 34:

@@ -155,7 +155,7 @@ func (r *run) barrier(p *watchPair) {
 		}
 		cut = r.world.head
 		r.awaitProgress(p)
-	case p.anchored && r.canWrite():
+	case p.anchored && !p.lagging && r.canWrite():
 		r.internalPut(anchorKey)
 		cut = r.world.head
 		r.internalPut(anchorKey)
