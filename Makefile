@@ -1,23 +1,69 @@
-# The targets that people type. Each is one command; nothing is generated.
+# The targets that people type. Nothing here is generated.
 
-GO ?= go
-LINT = $(GO) run honnef.co/go/tools/cmd/staticcheck@2026.1
+GO       ?= go
+FUZZTIME ?= 20s
+# Tools are pinned in a module of their own, so that theirs are not our dependencies.
+TOOL = $(GO) tool -modfile=tools/go.mod
 
-.PHONY: build up down test race lint fuzz bench e2e conformance ci clean
+.PHONY: build up down try test race lint vuln fuzz bench e2e e2e-ci conformance conformance-ci ci
 
-# One static binary. VCS stamping is on: etcdguard --version says what it is.
+# One static binary.
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/etcdguard ./cmd/etcdguard
 
-# A secured cluster on this machine, ready to use. ARGS="--members 1", for example.
+# A secured cluster on this machine, ready to use: make up ARGS="--members 1"
 up: build
 	./bin/etcdguard up $(ARGS)
 
 down: build
 	./bin/etcdguard down $(ARGS)
 
+# The same in a throw-away directory and on other ports, and gone again.
+try: build
+	dir=$$(mktemp -d) && trap './bin/etcdguard down --dir "$$dir" --purge --yes "$$dir"' EXIT && \
+	./bin/etcdguard up --dir "$$dir" --listen 127.0.0.1:23790 && ./bin/etcdguard status --dir "$$dir"
+
 test:
 	$(GO) test ./...
 
 race:
 	$(GO) test -race ./...
+
+lint:
+	test -z "$$(gofmt -l . | tee /dev/stderr)"
+	$(GO) vet ./...
+	$(TOOL) staticcheck ./...
+
+vuln:
+	$(TOOL) govulncheck ./...
+
+# Every fuzz target there is, one after the other. None at all is a mistake.
+fuzz:
+	@set -e; found=0; for pkg in $$($(GO) list ./...); do \
+		for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+			found=1; echo "$$pkg $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg; \
+		done; \
+	done; test $$found = 1
+
+# Side by side with stock etcd; writes docs/performance.md. About half an hour.
+bench: build
+	cd e2e && $(GO) run ./cmd/peers etcd
+	cd bench && $(GO) run . -stock ../e2e/bin/etcd -etcdguard ../bin/etcdguard -docs ../docs
+
+# Under a real kube-apiserver, and against every other identity.
+e2e: build
+	cd e2e && $(GO) test -count=1 -timeout 60m ./...
+
+e2e-ci: build
+	cd e2e && $(GO) test -count=1 -timeout 30m -short ./...
+
+# etcd's own end-to-end suites with etcdguard as the etcd under test.
+conformance: build
+	cd e2e && $(GO) run ./conformance -suite all
+
+conformance-ci: build
+	cd e2e && $(GO) run ./conformance -suite ci
+
+ci:
+	.ci/run
