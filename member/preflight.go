@@ -84,17 +84,16 @@ func (f *findings) clientTLS(c *embed.Config, g *GuardConfig) {
 		f.err(errors.New("an https client URL needs a certificate: give --cert-file and --key-file"))
 		return
 	}
-	if t.TrustedCAFile == "" {
-		what := "the client port demands no certificate: every caller is anonymous"
-		if t.ClientCertAuth {
-			what = "the client port takes certificates of every authority that this system trusts: anybody can get one in any name"
-		}
-		f.unsafe("unsafe-anonymous-clients", g.UnsafeAnonymousClients, what, "set --client-cert-auth and --trusted-ca-file")
-	}
-	if t.ClientCertAuth && t.TrustedCAFile == "" {
-		// etcd would take the system's authorities: anybody who can get a certificate
-		// from a public one could bear any caller's name.
-		f.err(errors.New("--client-cert-auth without --trusted-ca-file trusts every public authority to name callers; give --trusted-ca-file"))
+	switch {
+	case t.TrustedCAFile != "":
+	case t.ClientCertAuth:
+		// Not an unsafe option: strangers would not be anonymous, they would bear
+		// whatever name the policy gives rights to.
+		f.err(errors.New("--client-cert-auth without --trusted-ca-file takes certificates of every authority that this system trusts: " +
+			"anybody can get one in any name; give --trusted-ca-file"))
+	default:
+		f.unsafe("unsafe-anonymous-clients", g.UnsafeAnonymousClients,
+			"the client port demands no certificate: every caller is anonymous", "set --client-cert-auth and --trusted-ca-file")
 	}
 	if t.CertFile != "" {
 		f.keyFile("--key-file", t.KeyFile)
@@ -125,9 +124,6 @@ func (f *findings) peers(c *embed.Config, g *GuardConfig, p *policy.Policy) {
 		f.unsafe("unsafe-peers", g.UnsafePeers,
 			"the peer port demands no certificate of an authority of the peers: whoever reaches it can be a member",
 			"use https:// peer URLs with --peer-cert-file, --peer-key-file, --peer-trusted-ca-file and --peer-client-cert-auth")
-	}
-	if t.ClientCertAuth && t.TrustedCAFile == "" {
-		f.err(errors.New("--peer-client-cert-auth without --peer-trusted-ca-file trusts every public authority to name members; give --peer-trusted-ca-file"))
 	}
 	if t.CertFile != "" {
 		f.keyFile("--peer-key-file", t.KeyFile)

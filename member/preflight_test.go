@@ -54,7 +54,7 @@ var refusals = map[string]struct {
 		flags: []string{"client-cert-auth=-", "trusted-ca-file=-"}, fix: "--trusted-ca-file", unsafe: "unsafe-anonymous-clients",
 	},
 	"clients of any authority of the system": {
-		flags: []string{"trusted-ca-file=-"}, fix: "--trusted-ca-file", unsafe: "unsafe-anonymous-clients",
+		flags: []string{"trusted-ca-file=-"}, fix: "--trusted-ca-file",
 	},
 	"a certificate that etcd makes for itself": {
 		flags: []string{"cert-file=-", "key-file=-", "client-cert-auth=-", "trusted-ca-file=-", "auto-tls=true"},
@@ -140,7 +140,9 @@ var refusals = map[string]struct {
 		prepare: func(w *world) { check(w.t, os.Remove(w.file("policy.yaml"))) }, fix: "name a file that exists",
 	},
 	"a policy with a mistake": {
-		prepare: func(w *world) { w.write("policy.yaml", []byte(thePolicy+"  - {name: other, callers: [nobody], role: admin}\n")) }, fix: "policy.yaml:11",
+		prepare: func(w *world) {
+			w.write("policy.yaml", []byte(thePolicy+"  - {name: other, callers: [nobody], role: admin}\n"))
+		}, fix: "policy.yaml:11",
 	},
 }
 
