@@ -165,3 +165,6 @@ func patterns() []string {
 	}
 	return all
 }
+
+// SuggestAction says which action a word was meant to be.
+func SuggestAction(word string) string { return oneOf(word, patterns()) }
