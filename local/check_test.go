@@ -1,6 +1,7 @@
 package local
 
 import (
+	"errors"
 	"io"
 	"log"
 	"os"
@@ -177,6 +178,21 @@ func TestParseSockets(t *testing.T) {
 	for _, line := range []string{"0: xx:094B 0:0 0A 0 0 0 0 0 1 1", "0: 0100007F:zzzz 0:0 0A 0 0 0 0 0 1 1"} {
 		if _, _, err := parseTCP(strings.Fields(line)); err == nil {
 			t.Errorf("%s: parsed", line)
+		}
+	}
+}
+
+func TestLastWords(t *testing.T) {
+	ended := errors.New("exit status 1")
+	tests := []struct{ log, want string }{
+		{"{info}\netcdguard: error: loading the policy:\nline 2\n", "loading the policy:\nline 2"},
+		{"etcdguard: error: first and only", "first and only"},
+		{"1\n2\n3\n4\n5\n6\n", "it ended (exit status 1) and said last:\n  2\n  3\n  4\n  5\n  6"},
+		{"", "it ended (exit status 1) and said last:\n  "},
+	}
+	for _, tt := range tests {
+		if got := lastWords(tt.log, ended); got != tt.want {
+			t.Errorf("%q: %q, want %q", tt.log, got, tt.want)
 		}
 	}
 }

@@ -169,7 +169,7 @@ func (s *started) failure() error {
 	data := make([]byte, 1<<20)
 	f, err := os.Open(s.log)
 	if err != nil {
-		return withHint("read "+s.log, "starting %s: it ended (%v)", s.member, s.err)
+		return withHint("read "+s.log, "starting %s: it ended (%w)", s.member, s.err)
 	}
 	defer f.Close()
 	from := s.logFrom
@@ -177,9 +177,19 @@ func (s *started) failure() error {
 		from = info.Size() - int64(len(data))
 	}
 	n, _ := f.ReadAt(data, from)
-	lines := strings.Split(strings.TrimSpace(string(data[:n])), "\n")
-	return withHint("the whole log: "+s.log, "starting %s: it ended (%v) and said last:\n  %s",
-		s.member, s.err, strings.Join(lines[max(0, len(lines)-5):], "\n  "))
+	return withHint("the whole log: "+s.log, "starting %s: %s", s.member, lastWords(string(data[:n]), s.err))
+}
+
+// lastWords is why a member ended: its own error if it printed one, or else the
+// last lines of its log.
+func lastWords(log string, ended error) string {
+	log = strings.TrimSpace(log)
+	const own = "\netcdguard: error: "
+	if i := strings.LastIndex("\n"+log, own); i >= 0 {
+		return log[i+len(own)-1:]
+	}
+	lines := strings.Split(log, "\n")
+	return fmt.Sprintf("it ended (%v) and said last:\n  %s", ended, strings.Join(lines[max(0, len(lines)-5):], "\n  "))
 }
 
 // lockDir keeps two up or down from working in one directory at the same time.
