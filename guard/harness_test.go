@@ -48,7 +48,7 @@ rules:
 // fixture is a guard before an etcd that does nothing.
 type fixture struct {
 	*Guard
-	t        *testing.T
+	t        testing.TB
 	etcd     *fakeEtcd
 	log      *syncBuffer
 	registry *prometheus.Registry
@@ -89,7 +89,7 @@ func (s *syncBuffer) String() string {
 	return s.b.String()
 }
 
-func newFixture(t *testing.T) *fixture {
+func newFixture(t testing.TB) *fixture {
 	t.Helper()
 	f := &fixture{t: t, etcd: &fakeEtcd{revision: 100, leases: map[int64][]string{}}, log: &syncBuffer{},
 		registry: prometheus.NewRegistry(), clock: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)}
@@ -108,7 +108,7 @@ func newFixture(t *testing.T) *fixture {
 	return f
 }
 
-func parsePolicy(t *testing.T, text string) *policy.Policy {
+func parsePolicy(t testing.TB, text string) *policy.Policy {
 	t.Helper()
 	p, err := policy.Parse("policy.yaml", []byte(text))
 	if err != nil {
