@@ -2,19 +2,24 @@ package member_test
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509/pkix"
 	"net"
 	"net/url"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.etcd.io/etcd/client/pkg/v3/transport"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.uber.org/zap"
 
 	"github.com/etcdguard/etcdguard/internal/difftest"
 	"github.com/etcdguard/etcdguard/internal/difftest/stock"
 	"github.com/etcdguard/etcdguard/member"
+	"github.com/etcdguard/etcdguard/pki"
 )
 
 // allowAll lets everybody do everything that the guard itself does not refuse, so
@@ -22,8 +27,8 @@ import (
 const allowAll = `
 apiVersion: etcdguard.dev/v1
 kind: Policy
-callers: [{name: everybody, match: {anonymous: true}}]
-rules: [{name: everything, callers: [everybody], role: admin}]
+callers: [{name: nobody, match: {anonymous: true}}, {name: client, match: {cn: [client]}}]
+rules: [{name: everything, callers: [nobody, client], role: admin}]
 `
 
 // TestTheGuardedMemberAnswersAsStockEtcdDoes is the differential gate: what
@@ -31,11 +36,46 @@ rules: [{name: everything, callers: [everybody], role: admin}]
 func TestTheGuardedMemberAnswersAsStockEtcdDoes(t *testing.T) {
 	difftest.Run(t,
 		difftest.Target{Name: "stock", Address: stock.Start(t, stock.Config{})},
-		difftest.Target{Name: "member", Address: startForDifferential(t)},
+		difftest.Target{Name: "member", Address: startForDifferential(t, transport.TLSInfo{})},
 		difftest.Options{MaxRequestBytes: stock.MaxRequestBytes, MaxTxnOps: stock.MaxTxnOps})
 }
 
-func startForDifferential(t *testing.T) string {
+// TestTheGuardedMemberKnowsCallersAsStockEtcdDoes is the same over mutual TLS, where
+// etcd's own users are known by their certificate's common name.
+func TestTheGuardedMemberKnowsCallersAsStockEtcdDoes(t *testing.T) {
+	dir := t.TempDir()
+	now := time.Now()
+	authority, err := pki.NewAuthority(pki.Clients, "differential", now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	issue := func(p pki.Profile) *pki.Leaf {
+		leaf, err := authority.Issue(p, now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return leaf
+	}
+	info := transport.TLSInfo{
+		CertFile: filepath.Join(dir, "server.crt"), KeyFile: filepath.Join(dir, "server.key"),
+		TrustedCAFile: filepath.Join(dir, "ca.crt"), ClientCertAuth: true,
+	}
+	server := issue(pki.Profile{Use: pki.Server, Subject: pkix.Name{CommonName: "server"}, IP: []net.IP{net.IPv4(127, 0, 0, 1)}})
+	if err := server.Save(info.CertFile, info.KeyFile); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(info.TrustedCAFile, pki.EncodeCertificates(authority.Certificate()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	client := issue(pki.Profile{Use: pki.Client, Subject: pkix.Name{CommonName: "client"}})
+	dial := &tls.Config{Certificates: []tls.Certificate{client.TLS()}, RootCAs: authority.CertPool()}
+	difftest.Run(t,
+		difftest.Target{Name: "stock", Address: stock.Start(t, stock.Config{TLS: info}), TLS: dial},
+		difftest.Target{Name: "member", Address: startForDifferential(t, info), TLS: dial},
+		difftest.Options{MaxRequestBytes: stock.MaxRequestBytes, MaxTxnOps: stock.MaxTxnOps, Steps: 1500})
+}
+
+func startForDifferential(t *testing.T, info transport.TLSInfo) string {
 	t.Helper()
 	dir := t.TempDir()
 	rules := filepath.Join(dir, "policy.yaml")
@@ -58,6 +98,10 @@ func startForDifferential(t *testing.T) string {
 	cfg.ListenPeerUrls = []url.URL{free()}
 	cfg.AdvertisePeerUrls = cfg.ListenPeerUrls
 	cfg.ListenClientUrls = []url.URL{free()}
+	if info.CertFile != "" {
+		cfg.ListenClientUrls[0].Scheme = "https"
+		cfg.ClientTLSInfo = info
+	}
 	cfg.AdvertiseClientUrls = cfg.ListenClientUrls
 	cfg.InitialCluster = cfg.InitialClusterFromName(cfg.Name)
 	if err := cfg.Validate(); err != nil {
