@@ -62,59 +62,31 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	defer w.unlock()
-	base, err := readBaseline(filepath.Join(w.source, "baseline.json"))
+	r, err := newRunner(ctx, o, w)
 	if err != nil {
 		return err
 	}
-	var list []expectation
-	if !o.stock {
-		if list, err = readExpectations(filepath.Join(w.source, "differences.yaml")); err != nil {
-			return err
-		}
-	}
-	underTest := "etcdguard"
-	if o.stock {
-		underTest = "etcd"
-	}
-	if o.binary != "" {
-		if underTest, err = filepath.Abs(o.binary); err != nil {
-			return err
-		}
-	}
-	if !o.list {
-		if err := w.furnish(ctx, underTest); err != nil {
-			return err
-		}
-	}
-	log, err := os.Create(filepath.Join(w.cache, "output.json"))
-	if err != nil {
-		return err
-	}
-	defer log.Close()
-	fmt.Fprintf(os.Stderr, "conformance: all that the tests print goes to %s\n", log.Name())
-	r := &runner{options: o, w: w, base: base, expected: list, log: log}
+	defer r.log.Close()
 	total := tally{name: "total"}
-	var bad []string
+	var tallies []tally
 	for _, p := range asked {
-		t, problems, err := r.part(ctx, p)
+		t, err := r.part(ctx, p)
 		if err != nil {
 			return err
 		}
-		r.tallies = append(r.tallies, t)
+		tallies = append(tallies, t)
 		total.add(t)
-		bad = append(bad, problems...)
 	}
 	if o.list {
 		printLeftOut(os.Stdout, r.ofE2E)
 		return nil
 	}
-	fmt.Println()
-	printTallies(os.Stdout, append(r.tallies, total), o.stock)
+	printTallies(os.Stdout, append(tallies, total), o.stock)
 	if o.record {
-		base.Etcd, base.Minimal = w.version, true
-		return base.write(filepath.Join(w.source, "baseline.json"))
+		r.base.Etcd, r.base.Minimal = w.version, true
+		return r.base.write(filepath.Join(w.source, "baseline.json"))
 	}
-	if len(bad) > 0 {
+	if bad := r.problems(total); len(bad) > 0 {
 		return fmt.Errorf("%d problems:\n  %s", len(bad), strings.Join(bad, "\n  "))
 	}
 	return nil
@@ -127,21 +99,53 @@ type runner struct {
 	base     *baseline
 	expected []expectation
 	log      *os.File
-	tallies  []tally
-	ofE2E    []string // the tests of e2e, after a part of it
+	ofE2E    []string // the tests of e2e, once a part of it was chosen
 }
 
-// part runs the tests of one part, those that differ unexpectedly a second time,
-// and says what is wrong.
-func (r *runner) part(ctx context.Context, p part) (tally, []string, error) {
+func newRunner(ctx context.Context, o options, w *workshop) (*runner, error) {
+	r := &runner{options: o, w: w}
+	var err error
+	if r.base, err = readBaseline(filepath.Join(w.source, "baseline.json")); err != nil {
+		return nil, err
+	}
+	underTest := "etcd"
+	if !o.stock {
+		underTest = "etcdguard"
+		if r.expected, err = readExpectations(filepath.Join(w.source, "differences.yaml")); err != nil {
+			return nil, err
+		}
+	}
+	if o.binary != "" {
+		if underTest, err = filepath.Abs(o.binary); err != nil {
+			return nil, err
+		}
+	}
+	if !o.list {
+		if err := w.furnish(ctx, underTest); err != nil {
+			return nil, err
+		}
+	}
+	if r.log, err = os.Create(filepath.Join(w.cache, "output.json")); err != nil {
+		return nil, err
+	}
+	if !o.list {
+		fmt.Fprintf(os.Stderr, "conformance: no etcd of an older release takes part, so tests that mix versions are left out (-list names them)\n")
+		fmt.Fprintf(os.Stderr, "conformance: all that the tests print goes to %s\n", r.log.Name())
+	}
+	return r, nil
+}
+
+// part runs the tests of one part, and those that differ unexpectedly a second
+// time: the suites have timeouts of their own, which a busy machine misses.
+func (r *runner) part(ctx context.Context, p part) (tally, error) {
 	tests, x, err := r.choose(ctx, p)
 	if err != nil || r.list || len(tests) == 0 {
-		return tally{name: p.name}, nil, err
+		return tally{name: p.name}, err
 	}
 	fmt.Printf("\n%s: %d tests\n", p.name, len(tests))
 	j, err := x.run(ctx, tests)
 	if err != nil {
-		return tally{}, nil, err
+		return tally{}, err
 	}
 	ran := qualified(p.pkg, tests)
 	again := r.suspects(j, ran)
@@ -149,21 +153,27 @@ func (r *runner) part(ctx context.Context, p part) (tally, []string, error) {
 		fmt.Printf("  once more, in case they were disturbed: %s\n", strings.Join(again, " "))
 		second, err := x.run(ctx, again)
 		if err != nil {
-			return tally{}, nil, err
+			return tally{}, err
 		}
 		j.replace(second)
 	}
 	if r.record {
 		r.base.replace(ran, j.results)
 	}
-	v := judge(differences(r.base.Tests.of(ran), j.results), r.expected, ran, j.says)
-	t := tally{name: p.name, stock: r.base.Tests.of(ran), got: j.results, verdict: v}
+	t := tally{name: p.name, ran: ran, stock: r.base.Tests.of(ran), got: j.results, verdict: r.judge(j, ran)}
+	for _, d := range t.verdict.unexpected {
+		fmt.Printf("\n--- %s, twice ---\n%s\n", d.test, tail(j.says(d.test), 25))
+	}
 	for _, name := range qualified(p.pkg, again) {
-		if !slices.ContainsFunc(v.unexpected, func(d difference) bool { return within(d.test, name) }) {
+		if !slices.ContainsFunc(t.verdict.unexpected, func(d difference) bool { return within(d.test, name) }) {
 			t.secondTry = append(t.secondTry, name)
 		}
 	}
-	return t, r.problems(j, v, ran), nil
+	return t, nil
+}
+
+func (r *runner) judge(j *journal, ran []string) verdict {
+	return judge(differences(r.base.Tests.of(ran), j.results), r.expected, ran, j.says)
 }
 
 // choose compiles the package and picks the part's tests.
@@ -214,32 +224,31 @@ func (r *runner) suspects(j *journal, ran []string) []string {
 		}
 		return again
 	}
-	for _, d := range judge(differences(r.base.Tests.of(ran), j.results), r.expected, ran, j.says).unexpected {
+	for _, d := range r.judge(j, ran).unexpected {
 		add(d.test)
 	}
 	return again
 }
 
 // problems puts into words what makes the run a failure.
-func (r *runner) problems(j *journal, v verdict, ran []string) []string {
+func (r *runner) problems(t tally) []string {
 	var bad []string
-	if r.record {
-		return nil
+	if r.base.Etcd != r.w.version {
+		bad = append(bad, fmt.Sprintf("baseline.json is of %q and the suites are %s; run -suite all -stock -record", r.base.Etcd, r.w.version))
 	}
-	for _, d := range v.unexpected {
+	if len(t.ran) == 0 {
+		bad = append(bad, "not one test ran; correct -run")
+	}
+	for _, d := range t.verdict.unexpected {
 		bad = append(bad, fmt.Sprintf("%s: stock passes it, here: %s", d.test, d.ended))
-		fmt.Printf("\n--- %s, twice ---\n%s\n", d.test, tail(j.says(d.test), 25))
 	}
-	for _, name := range v.stale {
+	for _, name := range t.verdict.stale {
 		bad = append(bad, fmt.Sprintf("%s: listed in differences.yaml, and does not differ; remove it there", name))
 	}
-	for _, name := range ran {
+	for _, name := range t.ran {
 		if r.base.Tests[name] == "" {
 			bad = append(bad, fmt.Sprintf("%s: not in baseline.json; run it with -stock -record", name))
 		}
-	}
-	if r.base.Etcd != r.w.version {
-		bad = append(bad, fmt.Sprintf("baseline.json is of %s and the suites are %s; run -suite all -stock -record", r.base.Etcd, r.w.version))
 	}
 	return bad
 }

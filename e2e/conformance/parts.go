@@ -55,7 +55,7 @@ var leftOut = []struct{ pattern, why string }{
 	{`TestDowngrade.*|TestMixVersions.*|TestReleaseUpgrade.*|TestClusterUpgrade.*|TestV2Deprecation(Snapshot.*|NotYet)`,
 		"they mix members of different versions and need the binary of an older etcd"},
 	{`TestGrpc[Pp]roxy.*|TestGateway`, "etcdguard has no grpc-proxy and no gateway subcommand"},
-	{`Test(Tls)?(TLS)?ClusterOf\dUsingV3Discovery.*`, "discovery through another etcd: ten members on two cores, nothing that the guard touches"},
+	{`Test(TLS)?ClusterOf\dUsingV3Discovery.*`, "discovery through another etcd: ten members on two cores, nothing that the guard touches"},
 	{`TestEtcdCorruptHash|TestInPlaceRecovery|TestPeriodicCheckDetectsCorruption|TestCompactHashCheck.*`,
 		"they damage a database between members, where the guard is not"},
 	{`Test(Ctl|Utl)V3CompletionBash`, "they test etcdctl's and etcdutl's shell completion"},
@@ -68,7 +68,7 @@ var ci = []part{
 	{"common", common, []string{
 		`TestKV(Put|Get|GetStream|Delete)`, `TestTxn.*`, `TestWatch`, `TestLeaseGrant(TimeToLive|AndList|KeepAliveOnce|Revoke)`, `TestMember(List|Add)`,
 		`TestCompact`, `TestStatus`, `TestEndpoint.*`, `TestAlarm`, `TestDefragOnline`, `TestUser(Add_Simple|ChangePassword)`, `TestRoleGrantRevokePermission`,
-		`TestAuth(Enable|Disable|RoleUpdate|Txn|PrefixPerm|LeaseTimeToLive|TestCacheReload|Compact)`, `TestSnapshotWith.*Auth`,
+		`TestAuth(Enable|Disable|RoleUpdate|Txn|PrefixPerm|LeaseTimeToLive|TestCacheReload|Compact)`,
 	}},
 	{"e2e", e2e, []string{
 		`TestCtlV3(PutIgnore.*|GetFormat|GetRev|GetKeysOnly|GetRevokedCRL)`, `TestCtlV3(Serializable|Linearizable)Read`,

@@ -11,6 +11,7 @@ import (
 // tally is what a part came to.
 type tally struct {
 	name       string
+	ran        []string
 	stock, got results
 	verdict    verdict
 	secondTry  []string
@@ -27,6 +28,7 @@ func (t *tally) add(u tally) {
 		}
 		return into
 	}
+	t.ran = append(t.ran, u.ran...)
 	t.stock, t.got = merge(t.stock, u.stock), merge(t.got, u.got)
 	t.verdict.expected = append(t.verdict.expected, u.verdict.expected...)
 	t.verdict.unexpected = append(t.verdict.unexpected, u.verdict.unexpected...)
@@ -43,6 +45,7 @@ func printTallies(out io.Writer, all []tally, stock bool) {
 	if stock {
 		program = "stock, now"
 	}
+	fmt.Fprintln(out)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "part\tstock: pass fail skip\t%s: pass fail skip\twith subtests: stock pass\t%s pass\texpected differences\tunexpected\tstale\n", program, program)
 	three := func(r results) string {

@@ -2,9 +2,12 @@ package identities
 
 import (
 	"context"
+	"errors"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/authpb"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc/codes"
 )
 
@@ -18,7 +21,13 @@ func clusterTechniques() []technique {
 	// was removed a moment ago must not come back.
 	join := func(url string, learner bool) func(context.Context, target) error {
 		return func(ctx context.Context, t target) error {
-			added, err := t.cluster().MemberAdd(ctx, &pb.MemberAddRequest{PeerURLs: []string{url}, IsLearner: learner})
+			request := &pb.MemberAddRequest{PeerURLs: []string{url}, IsLearner: learner}
+			added, err := t.cluster().MemberAdd(ctx, request)
+			// etcd takes nobody in until its members have known each other for 5 s.
+			for errors.Is(rpctypes.Error(err), rpctypes.ErrUnhealthy) && ctx.Err() == nil {
+				time.Sleep(200 * time.Millisecond)
+				added, err = t.cluster().MemberAdd(ctx, request)
+			}
 			if err == nil {
 				_, err = t.cluster().MemberRemove(ctx, &pb.MemberRemoveRequest{ID: added.Member.ID})
 			}

@@ -348,18 +348,21 @@ func noDenial(ctx context.Context, t *testing.T, c *cluster.Cluster, tally *clus
 			t.Errorf("positive control: %s was allowed %d times, expected at least %d", action, allowed[action], least)
 		}
 	}
-	deniedInLogs(ctx, t, c)
+	deniedElsewhere(ctx, t, c, tally)
 }
 
-// deniedInLogs reads the members' logs, which outlive a SIGKILL: no denial of
-// kube-apiserver, and one of another caller, made here, to show that denials are
-// found this way.
-func deniedInLogs(ctx context.Context, t *testing.T, c *cluster.Cluster) {
+// deniedElsewhere reads the members' logs, which outlive a SIGKILL: no denial of
+// kube-apiserver, and one of another caller, made here, to show that a denial would
+// be found, there and in the counters.
+func deniedElsewhere(ctx context.Context, t *testing.T, c *cluster.Cluster, tally *cluster.Tally) {
 	const denied, apiserver, monitor = "request denied", "kube-apiserver-etcd-client", "etcdguard-monitor"
 	for _, m := range c.Members {
 		client := c.Etcd(t, c.TLS(t, "monitor"), m)
 		if _, err := client.Get(ctx, "/registry/secrets/", clientv3.WithPrefix()); err == nil {
 			t.Errorf("%s let the monitor read secrets", m.Name)
+		}
+		if err := tally.Read(ctx, m); err != nil {
+			t.Error(err)
 		}
 		if len(m.LogLines(t, denied, monitor)) == 0 {
 			t.Errorf("%s denied the monitor and did not say so in its log", m.Name)
@@ -367,5 +370,9 @@ func deniedInLogs(ctx context.Context, t *testing.T, c *cluster.Cluster) {
 		for _, line := range m.LogLines(t, denied, apiserver) {
 			t.Errorf("%s: %s", m.Name, line)
 		}
+	}
+	refused := cluster.Decision{Caller: "monitor", Action: "KV.Range", Result: "denied"}
+	if n := tally.Total("monitor")[refused]; n != len(c.Members) {
+		t.Errorf("positive control: %d denials of the monitor were counted on %d members", n, len(c.Members))
 	}
 }

@@ -30,7 +30,7 @@ import (
 // every call, because its source is what changes.
 const Guard = "etcdguard"
 
-// kubeVersion is written into kube-apiserver as its release scripts do: without
+// kubeVersion is written into kube-apiserver as its release scripts do: without it,
 // it the server believes to be version 0.0 and refuses its own feature gates.
 const kubeVersion = "v1.37.2"
 
