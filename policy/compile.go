@@ -13,27 +13,29 @@ import (
 type compiler struct {
 	doc      *strictyaml.Document
 	problems strictyaml.Problems
-	// unread are the parts that could not be decoded, "rules[3]" or "callers": to
-	// judge what they mean would report consequences next to causes.
-	unread  map[string]bool
-	callers map[string]int              // by name
-	rules   map[string]int              // by name, the line
-	matched map[string][]etcdapi.Action // by pattern: rules repeat few
-	policy  *Policy
+	// unread are the fields that could not be decoded, and around are those that
+	// hold them: to judge what they mean would report consequences next to causes.
+	unread, around map[string]bool
+	callers        map[string]int              // by name
+	rules          map[string]int              // by name, the line
+	matched        map[string][]etcdapi.Action // by pattern: rules repeat few
+	policy         *Policy
 }
 
 func compile(name string, data []byte) (*Policy, strictyaml.Problems) {
 	var f file
 	doc, err := strictyaml.Decode(name, data, &f)
-	c := compiler{doc: doc, unread: map[string]bool{}, callers: map[string]int{}, rules: map[string]int{},
+	c := compiler{doc: doc, unread: map[string]bool{}, around: map[string]bool{}, callers: map[string]int{}, rules: map[string]int{},
 		matched: map[string][]etcdapi.Action{}, policy: &Policy{}}
 	errors.As(err, &c.problems)
 	if doc == nil {
 		return nil, c.problems
 	}
 	for _, p := range c.problems {
-		top, _, _ := strings.Cut(p.Field, ".")
-		c.unread[top], c.unread[p.Field] = true, true
+		c.unread[p.Field] = true
+		for at := parent(p.Field); at != ""; at = parent(at) {
+			c.around[at] = true
+		}
 	}
 	c.head(&f)
 	for i := range f.Callers {
@@ -45,10 +47,21 @@ func compile(name string, data []byte) (*Policy, strictyaml.Problems) {
 	return c.policy, c.problems
 }
 
+// parent is the field that holds field: "rules[3]" of "rules[3].name".
+func parent(field string) string {
+	return field[:max(0, strings.LastIndexAny(field, ".["))]
+}
+
 func (c *compiler) problem(field, message, fix string) {
-	if !c.unread[field] {
-		c.problems = append(c.problems, c.doc.Problem(field, message, fix))
+	if c.around[field] {
+		return
 	}
+	for at := field; at != ""; at = parent(at) {
+		if c.unread[at] {
+			return
+		}
+	}
+	c.problems = append(c.problems, c.doc.Problem(field, message, fix))
 }
 
 func (c *compiler) head(f *file) {

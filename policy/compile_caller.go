@@ -11,7 +11,7 @@ import (
 func (c *compiler) caller(i int, e *callerEntry) {
 	at := func(field string) string { return fmt.Sprintf("callers[%d]%s", i, field) }
 	switch first, twice := c.callers[e.Name]; {
-	case c.unread[at(".name")]: // reported already
+	case e.Name == "" && c.around[at("")]: // probably what a problem here is about
 	case !goodName(e.Name):
 		c.problem(at(".name"), quoted(e.Name)+" is not a name", goodNames)
 	case twice:
@@ -22,12 +22,12 @@ func (c *compiler) caller(i int, e *callerEntry) {
 	if _, twice := c.callers[e.Name]; !twice {
 		c.callers[e.Name] = i
 	}
-	out := callerRules{name: e.Name, line: c.doc.Line(at(""))}
-	if !c.unread[at("")] {
-		out.match = c.matcher(at(".match"), &e.Match)
-		out.limits = c.limits(at(".limits"), &e.Limits)
-	}
-	c.policy.callers = append(c.policy.callers, out)
+	c.policy.callers = append(c.policy.callers, callerRules{
+		name:   e.Name,
+		line:   c.doc.Line(at("")),
+		match:  c.matcher(at(".match"), &e.Match),
+		limits: c.limits(at(".limits"), &e.Limits),
+	})
 }
 
 func (c *compiler) matcher(field string, e *matchEntry) matcher {

@@ -22,17 +22,19 @@ func (c *ruleCompiler) wrong(field, message, fix string) { c.problem(c.at(field)
 
 func (c *compiler) rule(i int, e *ruleEntry) {
 	r := &ruleCompiler{c, i}
-	out := rule{name: e.Name, line: c.doc.Line(r.at("")), role: e.Role}
-	if len(c.unread) == 0 || !c.unread[r.at("")] {
-		r.name(e.Name)
-		out.callers = r.callersOf(e.Callers, i)
-		own := r.keys(e.Keys)
-		if e.Role != "" {
-			out.grants, out.compactionAge = r.role(e, own)
-		} else {
-			out.grants, out.compactionAge = r.actions(e, own)
-		}
-		out.observes = c.mode(r.at(".mode"), e.Mode)
+	out := rule{
+		name:     e.Name,
+		line:     c.doc.Line(r.at("")),
+		callers:  r.callersOf(e.Callers, i),
+		role:     e.Role,
+		observes: c.mode(r.at(".mode"), e.Mode),
+	}
+	r.name(e.Name)
+	own := r.keys(e.Keys)
+	if e.Role != "" {
+		out.grants, out.compactionAge = r.role(e, own)
+	} else {
+		out.grants, out.compactionAge = r.actions(e, own)
 	}
 	c.policy.rules = append(c.policy.rules, out)
 }
@@ -40,6 +42,7 @@ func (c *compiler) rule(i int, e *ruleEntry) {
 func (c *ruleCompiler) name(name string) {
 	line, twice := c.compiler.rules[name]
 	switch {
+	case name == "" && c.around[c.at("")]: // probably what a problem here is about
 	case !goodName(name):
 		c.wrong(".name", quoted(name)+" is not a name", goodNames)
 	case twice:
@@ -57,7 +60,7 @@ func (c *ruleCompiler) callersOf(names []string, index int) (out []int32) {
 	for j, name := range names {
 		caller, known := c.compiler.callers[name]
 		switch {
-		case !known && c.unread["callers"]: // reported already
+		case !known && c.nameless(): // it may be the one whose name could not be read
 		case !known:
 			c.wrong(fmt.Sprintf(".callers[%d]", j), "no caller has the name "+quoted(name), oneOf(name, c.callerNames()))
 		case slices.Contains(out, int32(caller)):
@@ -69,6 +72,12 @@ func (c *ruleCompiler) callersOf(names []string, index int) (out []int32) {
 		}
 	}
 	return out
+}
+
+// nameless reports whether there are callers whose name could not be read.
+func (c *ruleCompiler) nameless() bool {
+	_, some := c.compiler.callers[""]
+	return some || c.unread["callers"]
 }
 
 func (c *ruleCompiler) callerNames() []string {

@@ -1,12 +1,11 @@
 package policy
 
 import (
+	"encoding/base64"
 	"fmt"
 	"strconv"
 	"strings"
 	"unicode/utf8"
-
-	"encoding/base64"
 
 	"github.com/etcdguard/etcdguard/etcdapi"
 )
@@ -21,19 +20,18 @@ func (p *Policy) Suggest(c Caller, a etcdapi.Action, r etcdapi.Range) string {
 	if entries := p.matching(c); len(entries) > 0 {
 		caller = p.callers[entries[0]].name
 	} else {
-		match := suggestedMatch(c)
 		caller = suggestedName(c)
-		also = fmt.Sprintf("no caller matches: under callers add {name: %s, match: %s}, and ", caller, match)
+		also = fmt.Sprintf("{name: %s, match: %s} under callers, and ", caller, suggestedMatch(c))
 	}
-	rule := fmt.Sprintf("under rules add {name: NAME, callers: [%s], actions: [%s]", caller, flowText(a.String()))
+	rule := fmt.Sprintf("{name: NAME, callers: [%s], actions: [%s]", caller, flowText(a.String()))
 	if a.Keyed() {
 		rule += ", keys: [" + suggestedKeys(r) + "]"
 	}
-	rule += "}"
+	rule += "} under rules"
 	if role := smallestRole(a, r); role != "" {
 		rule += fmt.Sprintf(", or give the caller role: %s, which allows this and more", role)
 	}
-	return "to allow it, " + also + rule
+	return "to allow it, add " + also + rule
 }
 
 // suggestedMatch recognises the caller by the most telling name it has.

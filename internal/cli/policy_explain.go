@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -55,6 +56,9 @@ func newPolicyExplainCommand() *cobra.Command {
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if file == "" || as == "" || do == "" {
+				return usageError{errors.New("reading the command line: --policy, --as and --do are all needed"), cmd.CommandPath() + " --help"}
+			}
 			caller, err := parseCaller(as, os.ReadFile)
 			if err != nil {
 				return err
@@ -83,11 +87,6 @@ func newPolicyExplainCommand() *cobra.Command {
 	cmd.Flags().StringVar(&as, "as", "", "who: a certificate file, \"cn=…,o=…\", or anonymous")
 	cmd.Flags().StringVar(&do, "do", "", "what: an action, and the keys if it has any")
 	outputFlag(cmd, &output)
-	for _, name := range []string{"policy", "as", "do"} {
-		if err := cmd.MarkFlagRequired(name); err != nil {
-			panic(err) // only if the flag is not defined above
-		}
-	}
 	return cmd
 }
 
@@ -120,7 +119,7 @@ func printExplanation(w io.Writer, e policy.Explanation) error {
 		return err
 	}
 	for _, miss := range e.NearMisses {
-		fmt.Fprintf(w, "near   %s\n", miss)
+		fmt.Fprintf(w, "near    %s\n", miss)
 	}
 	if len(e.Others) > 0 {
 		fmt.Fprintf(w, "\nother rules that name this caller:\n")

@@ -118,9 +118,12 @@ func firstInvalidUTF8(data []byte) int {
 var lineOf = regexp.MustCompile(`^(?:yaml: )?(?:line (\d+): )?(.*)$`)
 
 // syntax turns the parser's error, which names a line in its text, into a Problem.
-func syntax(err error) *Problem {
-	m := lineOf.FindStringSubmatch(strings.ReplaceAll(err.Error(), "\n", " "))
-	line, _ := strconv.Atoi(m[1])
+func syntax(failure error) *Problem {
+	m := lineOf.FindStringSubmatch(strings.ReplaceAll(failure.Error(), "\n", " "))
+	line, err := strconv.Atoi(m[1])
+	if err != nil {
+		line = 1 // where the parser leaves the line out
+	}
 	return &Problem{Line: line, Message: "this is not YAML: " + m[2],
 		Fix: "check indentation, quotes and brackets here and on the lines above"}
 }

@@ -206,8 +206,10 @@ func kindName(n *yaml.Node) string {
 
 func tagName(tag string) string {
 	switch tag {
-	case "!!int", "!!float":
+	case "!!int":
 		return "a number"
+	case "!!float":
+		return "a fraction"
 	case "!!bool":
 		return "true or false"
 	case "!!timestamp":
