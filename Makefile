@@ -5,9 +5,16 @@ FUZZTIME ?= 20s
 # Tools are pinned in a module of their own, so that theirs are not our dependencies.
 TOOL = $(GO) tool -modfile=tools/go.mod
 
-.PHONY: build up down try test race lint vuln fuzz bench e2e e2e-ci conformance conformance-ci ci
+.PHONY: help build up down try test race lint vuln fuzz bench e2e e2e-ci conformance conformance-ci ci
 
-# One static binary.
+# Modules of their own, so that what they need never reaches the main one.
+NESTED = bench e2e
+
+# This list.
+help:
+	@awk '/^# /{c=substr($$0,3)} /^[a-z0-9-]+:/{split($$0,t,":"); printf "  %-16s %s\n",t[1],c; c=""}' Makefile
+
+# One static binary, left at bin/etcdguard.
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/etcdguard ./cmd/etcdguard
 
@@ -15,6 +22,7 @@ build:
 up: build
 	./bin/etcdguard up $(ARGS)
 
+# Stops what "make up" started; the data stays.
 down: build
 	./bin/etcdguard down $(ARGS)
 
@@ -23,17 +31,23 @@ try: build
 	dir=$$(mktemp -d) && trap './bin/etcdguard down --dir "$$dir" --purge --yes "$$dir"' EXIT && \
 	./bin/etcdguard up --dir "$$dir" --listen 127.0.0.1:23790 && ./bin/etcdguard status --dir "$$dir"
 
+# All that needs nothing but Go; the differential with stock etcd is among it.
 test:
 	$(GO) test ./...
+	cd bench && $(GO) test ./...
 
+# The same under the race detector.
 race:
 	$(GO) test -race ./...
 
+# gofmt, vet and staticcheck, in every module.
 lint:
 	test -z "$$(gofmt -l . | tee /dev/stderr)"
 	$(GO) vet ./...
 	$(TOOL) staticcheck ./...
+	for m in $(NESTED); do (cd $$m && $(GO) vet ./...) || exit 1; done
 
+# Known vulnerabilities; needs its database, vuln.go.dev.
 vuln:
 	$(TOOL) govulncheck ./...
 
@@ -55,6 +69,7 @@ bench: build
 e2e: build
 	cd e2e && $(GO) test -count=1 -timeout 60m ./...
 
+# The part of it that CI runs.
 e2e-ci: build
 	cd e2e && $(GO) test -count=1 -timeout 30m -short ./...
 
@@ -62,8 +77,10 @@ e2e-ci: build
 conformance: build
 	cd e2e && $(GO) run ./conformance -suite all
 
+# A named part of them.
 conformance-ci: build
 	cd e2e && $(GO) run ./conformance -suite ci
 
+# What must pass before a change lands.
 ci:
 	.ci/run
