@@ -1,7 +1,7 @@
 # The targets that people type. Nothing here is generated.
 
 GO       ?= go
-FUZZTIME ?= 20s
+FUZZTIME ?= 10s
 # Tools are pinned in a module of their own, so that theirs are not our dependencies.
 TOOL = $(GO) tool -modfile=tools/go.mod
 
