@@ -31,7 +31,7 @@ var parts = []part{
 	{"txn", e2e, []string{`TestTxnRangeConsistency`, `TestCurlV3KVTxn`, `TestCtlV3(Elect|Lock|LockWithCmd)`, `TestCurlV3(Campaign|Proclaim|Resign|Election|Lock).*`}},
 	{"watch", e2e, []string{`TestCtlV3Watch.*`, `TestWatch.*`, `TestDeleteEventDrop.*`, `TestStartWatcherFromCompactedRevision`, `TestResumeCompactionOnTombstone`, `TestCurl(V3)?Watch.*`}},
 	{"lease", e2e, []string{`TestCtlV3Lease.*`, `TestLeaseRevoke.*`, `TestCurlV3Lease.*`}},
-	{"auth", e2e, []string{`TestAuth.*`, `TestCtlV3Auth.*`, `TestCtlV3GetAuthStatus`, `TestCtlV3RoleAddTimeout`, `TestCurlV3Auth.*`, `TestEtcdPeer.*`}},
+	{"auth", e2e, []string{`TestAuth.*`, `TestCtlV3Auth.*`, `TestCtlV3GetAuthStatus`, `TestCtlV3RoleAddTimeout`, `TestCurlV3Auth.*`, `TestEtcdPeer(CN|MultiCN|Name)Auth`}},
 	{"snapshot", e2e, []string{
 		`TestCtlV3Snapshot.*`, `TestIssue6361`, `TestRestoreCompactionRevBump`, `TestBreakConsistentIndexNewerThanSnapshot`,
 		`TestCtlV3DefragOffline`, `TestRecoverSnapshotBackend`, `TestSnapDB.*`, `TestEtctlutlMigrate`, `TestCurlV3Maintenance.*`,
@@ -59,6 +59,7 @@ var leftOut = []struct{ pattern, why string }{
 	{`TestEtcdCorruptHash|TestInPlaceRecovery|TestPeriodicCheckDetectsCorruption|TestCompactHashCheck.*`,
 		"they damage a database between members, where the guard is not"},
 	{`Test(Ctl|Utl)V3CompletionBash`, "they test etcdctl's and etcdutl's shell completion"},
+	{`TestEtcdPeerLocalAddr`, "it needs a network besides the loopback one, and listens on it"},
 	{`TestEtcdExampleConfig`, "the sample file that it starts from is not in the published module"},
 }
 
