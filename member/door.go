@@ -136,7 +136,6 @@ func (d *door) listen(c *embed.Config, u url.URL, into *[]net.Listener) error {
 
 // serve lets clients in.
 func (d *door) serve(m *Member) {
-	c := m.config.Etcd
 	d.grpc = v3rpc.Server(m.etcd.Server, nil, nil, append(m.serverOptions(),
 		grpc.Creds(d.certs),
 		// A single interceptor runs before all chained ones: before etcd's own.
@@ -154,15 +153,21 @@ func (d *door) serve(m *Member) {
 	for _, l := range d.both {
 		d.start(func() error { return d.grpc.Serve(l) })
 	}
-	if len(d.probes) > 0 {
-		probes := m.webServer(m.guard.Probe(m.probeHandler()))
-		d.servers = append(d.servers, probes)
-		for i, l := range d.probes {
-			secure := c.ListenMetricsUrls[i].Scheme == "https" || c.ListenMetricsUrls[i].Scheme == "unixs"
-			d.start(func() error { return probes.Serve(d.probeListener(l, secure)) })
-		}
-	}
 	m.zap.Info("ready to serve client requests")
+}
+
+// serveProbes answers at --listen-metrics-urls.
+func (d *door) serveProbes(m *Member) {
+	if len(d.probes) == 0 {
+		return
+	}
+	probes := m.webServer(m.guard.Probe(m.probeHandler()))
+	d.servers = append(d.servers, probes)
+	for i, l := range d.probes {
+		scheme := m.config.Etcd.ListenMetricsUrls[i].Scheme
+		secure := scheme == "https" || scheme == "unixs"
+		d.start(func() error { return probes.Serve(d.probeListener(l, secure)) })
+	}
 }
 
 func (d *door) start(serve func() error) {
@@ -232,6 +237,9 @@ func (d *door) drain(bound time.Duration) {
 
 // close gives the sockets back.
 func (d *door) close() {
+	for _, s := range d.servers {
+		s.Close()
+	}
 	for _, all := range [][]net.Listener{d.both, d.web, d.probes} {
 		for _, l := range all {
 			l.Close()

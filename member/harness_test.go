@@ -280,6 +280,8 @@ func (w *world) curl(cn string) *http.Client {
 	return &http.Client{Transport: transport, Timeout: time.Minute}
 }
 
+var withPrefix = clientv3.WithPrefix()
+
 func check(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {

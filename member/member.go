@@ -104,12 +104,6 @@ func Start(ctx context.Context, c Config) (_ *Member, err error) {
 	if m.etcd, err = embed.StartEtcd(withoutDoors(c.Etcd)); err != nil {
 		return nil, fmt.Errorf("starting etcd: %w", err)
 	}
-	if err := m.awaitReady(ctx); err != nil {
-		return nil, err
-	}
-	if err := checkReserved(ctx, m.etcd.Server); err != nil {
-		return nil, err
-	}
 	m.guard = guard.New(guard.Config{
 		Policy:      rules,
 		Etcd:        server{m.etcd.Server},
@@ -117,6 +111,15 @@ func Start(ctx context.Context, c Config) (_ *Member, err error) {
 		Metrics:     guardMetrics,
 		HeadHistory: filepath.Join(c.Etcd.Dir, "etcdguard-heads.json"),
 	})
+	// Probes are answered from here on: a member that waits for its peers, or later
+	// for its keys, is alive, and kubelet must not restart it for that.
+	m.door.serveProbes(m)
+	if err := m.awaitReady(ctx); err != nil {
+		return nil, err
+	}
+	if err := checkReserved(ctx, m.etcd.Server); err != nil {
+		return nil, err
+	}
 	m.policyInForce(rules)
 	m.run()
 	return m, nil
