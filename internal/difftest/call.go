@@ -101,16 +101,17 @@ func stream(ctx context.Context, conn *grpc.ClientConn, m rpc, msgs []proto.Mess
 }
 
 // snapshot reduces a snapshot, whose bytes are each etcd's own, to what must be
-// equal: its version and that it is whole, by its own count and its own digest.
+// equal: its version, and whether it is whole by its own count and its own digest.
 func snapshot(msgs []proto.Message) proto.Message {
-	sum := &pb.SnapshotResponse{Blob: []byte("broken")}
+	verdict := "broken"
+	version := ""
 	digest := sha256.New()
 	for i, m := range msgs {
 		m := m.(*pb.SnapshotResponse)
-		sum.Version = m.Version
+		version = m.Version
 		if i == len(msgs)-1 {
 			if i > 0 && m.RemainingBytes == 0 && bytes.Equal(m.Blob, digest.Sum(nil)) {
-				sum.Blob = []byte("whole")
+				verdict = "whole"
 			}
 			break
 		}
@@ -120,5 +121,5 @@ func snapshot(msgs []proto.Message) proto.Message {
 			break
 		}
 	}
-	return sum
+	return &pb.SnapshotResponse{Version: version + ", " + verdict}
 }

@@ -90,7 +90,7 @@ var rules = map[protoreflect.FullName]rule{
 	"etcdserverpb.HashKVRequest.revision":           revision,
 	"etcdserverpb.HashKVResponse.hash":              hash,
 	"etcdserverpb.HashKVResponse.compact_revision":  revision,
-	"etcdserverpb.HashKVResponse.hash_revision":     revision,
+	"etcdserverpb.HashKVResponse.hash_revision":     headerRev,
 	"etcdserverpb.HashResponse.hash":                ignored,
 	"etcdserverpb.AuthStatusResponse.authRevision":  authRev,
 	"etcdserverpb.AuthenticateResponse.token":       present,

@@ -77,6 +77,7 @@ func (r *run) epoch(seed uint64) {
 		}
 		if r.opt.afterStep != nil {
 			r.opt.afterStep(r.sent)
+			r.must(request{rpc: "KV.Range", msgs: []proto.Message{&pb.RangeRequest{Key: anchorKey, Serializable: true}}})
 		}
 	}
 	r.barriers()

@@ -122,8 +122,8 @@ func (r *run) createWatcher(p *watchPair, c *pb.WatchCreateRequest) {
 // cancelWatcher cancels a watcher, known or not. etcd may drop what it has not
 // sent of a cancelled watcher, so the stream is brought up to date first.
 func (r *run) cancelWatcher(p *watchPair, id int64) {
-	if p.watchers[id] != nil {
-		r.barrier(p)
+	if p.watchers[id] != nil && !r.barrier(p) {
+		return
 	}
 	r.sendWatch(p, &pb.WatchRequest{RequestUnion: &pb.WatchRequest_CancelRequest{
 		CancelRequest: &pb.WatchCancelRequest{WatchId: id}}})
@@ -145,13 +145,14 @@ func (r *run) awaitControls(p *watchPair) {
 }
 
 // barrier waits until both sides have sent everything up to now on a stream, then
-// compares what they sent.
-func (r *run) barrier(p *watchPair) {
+// compares what they sent. It reports false if nothing can be known just now, as
+// while an alarm forbids the writes that it needs; a later barrier then compares.
+func (r *run) barrier(p *watchPair) bool {
 	cut := r.world.head
 	switch {
 	case !p.frozen():
 		if !r.reachStarts(p) {
-			return // no write can be made just now; a later barrier compares
+			return false
 		}
 		cut = r.world.head
 		r.awaitProgress(p)
@@ -171,9 +172,10 @@ func (r *run) barrier(p *watchPair) {
 			}
 		}
 	default:
-		return
+		return false
 	}
 	r.compareStream(p, cut)
+	return true
 }
 
 func lastRev(evs []*mvccpb.Event) int64 {

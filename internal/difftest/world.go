@@ -3,6 +3,7 @@ package difftest
 import (
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/authpb"
@@ -97,13 +98,18 @@ func (r *run) settled(s side) *pb.StatusResponse {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		status, err := pb.NewMaintenanceClient(r.conn[s]).Status(ctx, &pb.StatusRequest{})
 		cancel()
-		if err == nil && status.Leader != 0 && status.StorageVersion != "" {
+		if err == nil && status.Leader != 0 && minor(status.StorageVersion) == minor(status.Version) {
 			return status
 		}
 		if time.Now().After(deadline) {
 			r.failf("%s does not settle: status %v, error %v", r.name[s], status, err)
 		}
 	}
+}
+
+// minor is the 3.7 of 3.7.3.
+func minor(version string) string {
+	return version[:max(0, strings.LastIndexByte(version, '.'))]
 }
 
 // reset makes both stores empty and open, whatever the last epoch left. Every
