@@ -20,16 +20,18 @@ import (
 	"google.golang.org/grpc/keepalive"
 
 	"github.com/etcdguard/etcdguard/certs"
+	"github.com/etcdguard/etcdguard/internal/filewatch"
 	"github.com/etcdguard/etcdguard/policy"
 )
 
 // door is everything that clients can connect to.
 type door struct {
 	certs   *certs.Door
-	source  *certs.Source  // nil: no TLS anywhere
-	both    []net.Listener // gRPC and HTTP/1.1
-	web     []net.Listener // HTTP/1.1 only (--listen-client-http-urls)
-	probes  []net.Listener // metrics and health (--listen-metrics-urls)
+	source  *certs.Source   // nil: no TLS anywhere
+	seen    filewatch.State // the certificates before they were first read
+	both    []net.Listener  // gRPC and HTTP/1.1
+	web     []net.Listener  // HTTP/1.1 only (--listen-client-http-urls)
+	probes  []net.Listener  // metrics and health (--listen-metrics-urls)
 	grpc    *grpc.Server
 	servers []*http.Server
 	failed  chan error
@@ -51,7 +53,9 @@ func (m *Member) newDoor() (_ *door, err error) {
 		if err := c.ClientSelfCert(); err != nil { // --auto-tls
 			return nil, fmt.Errorf("making a certificate for --auto-tls: %w", err)
 		}
-		if d.source, err = certs.NewSource(clientTrust(c)); err != nil {
+		trust := clientTrust(c)
+		d.seen = filewatch.Look(trust.Files())
+		if d.source, err = certs.NewSource(trust); err != nil {
 			return nil, err
 		}
 		m.showCertificates(d.source.Current())

@@ -48,6 +48,8 @@ type Member struct {
 	tasks   sync.WaitGroup
 	done    chan error
 	stopped sync.Once
+
+	policySeen filewatch.State // before it was first read
 }
 
 // Start checks the configuration, starts etcd without a client door, waits until
@@ -63,6 +65,7 @@ func Start(ctx context.Context, c Config) (_ *Member, err error) {
 	if c.SweepInterval == 0 {
 		c.SweepInterval = 10 * time.Second
 	}
+	policySeen := filewatch.Look([]string{c.Guard.Policy})
 	rules, err := policy.Load(c.Guard.Policy)
 	if err != nil {
 		return nil, fmt.Errorf("loading the policy: %w", err)
@@ -77,6 +80,8 @@ func Start(ctx context.Context, c Config) (_ *Member, err error) {
 		zap:    lg,
 		log:    slog.New(zapslog.NewHandler(lg.Core(), zapslog.WithName("guard"), zapslog.AddStacktraceAt(slog.Level(100)))),
 		done:   make(chan error, 1),
+
+		policySeen: policySeen,
 	}
 	for _, w := range warnings {
 		m.log.Warn("unsafe: " + w)
@@ -216,7 +221,7 @@ func (m *Member) Stop(reason string) {
 func (m *Member) Reload() { _ = errors.Join(m.reloadPolicy(), m.reloadCertificates()) }
 
 func (m *Member) watchPolicy(ctx context.Context) {
-	filewatch.Watch(ctx, m.config.ReloadInterval, []string{m.config.Guard.Policy}, m.reloadPolicy)
+	filewatch.Watch(ctx, m.config.ReloadInterval, m.policySeen, []string{m.config.Guard.Policy}, m.reloadPolicy)
 }
 
 func (m *Member) reloadPolicy() error {

@@ -15,7 +15,7 @@ func (m *Member) watchCertificates(ctx context.Context) {
 	if m.door.source == nil {
 		return
 	}
-	filewatch.Watch(ctx, m.config.ReloadInterval, clientTrust(m.config.Etcd).Files(), m.reloadCertificates)
+	filewatch.Watch(ctx, m.config.ReloadInterval, m.door.seen, clientTrust(m.config.Etcd).Files(), m.reloadCertificates)
 }
 
 func (m *Member) reloadCertificates() error {

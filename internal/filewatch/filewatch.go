@@ -13,27 +13,38 @@ import (
 	"time"
 )
 
-// Watch calls changed after the state of any of files differs from what it was at
-// the last call that returned nil, and once more every interval for as long as
-// changed fails: a certificate and its key can't be replaced at one instant. It
-// returns when ctx ends.
-func Watch(ctx context.Context, interval time.Duration, files []string, changed func() error) {
-	seen := fingerprint(files)
+// State is what files looked like at one time.
+type State string
+
+// Watch calls changed when any of files looks other than it did at since, or at
+// the last call that returned nil; and once more every interval for as long as
+// changed fails: a certificate and its key can't be replaced at one instant, and
+// what was put back as it was must be noticed too. It returns when ctx ends.
+//
+// since is to be taken before the files are first read, or a change between that
+// and the start of the watch goes unseen.
+func Watch(ctx context.Context, interval time.Duration, since State, files []string, changed func() error) {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
+	failing := false
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
-		if now := fingerprint(files); now != seen && changed() == nil {
-			seen = now
+		now := Look(files)
+		if now == since && !failing {
+			continue
+		}
+		if failing = changed() != nil; !failing {
+			since = now
 		}
 	}
 }
 
-func fingerprint(files []string) string {
+// Look says what files look like now.
+func Look(files []string) State {
 	var b strings.Builder
 	for _, name := range files {
 		info, err := os.Stat(name)
@@ -47,5 +58,5 @@ func fingerprint(files []string) string {
 		}
 		fmt.Fprintf(&b, "%s: %d %d %d\n", name, info.ModTime().UnixNano(), info.Size(), inode)
 	}
-	return b.String()
+	return State(b.String())
 }
