@@ -31,7 +31,7 @@ import (
 const Guard = "etcdguard"
 
 // kubeVersion is written into kube-apiserver as its release scripts do: without it,
-// it the server believes to be version 0.0 and refuses its own feature gates.
+// it calls itself v0.0.0-master. A test holds it to what go.mod pins.
 const kubeVersion = "v1.37.2"
 
 // peer is a program and where it comes from.
@@ -48,6 +48,8 @@ var all = []peer{
 	{name: "etcdctl", module: "peers/etcd", pkg: "go.etcd.io/etcd/etcdctl/v3", ldflags: "-s -w", out: "bin"},
 	{name: "etcdutl", module: "peers/etcd", pkg: "go.etcd.io/etcd/etcdutl/v3", ldflags: "-s -w", out: "bin"},
 	{name: "kube-apiserver", module: "peers/kubernetes", pkg: "k8s.io/kubernetes/cmd/kube-apiserver", ldflags: kubeFlags(), out: "bin"},
+	{name: "etcd-3.5", module: "peers/etcd35", pkg: "go.etcd.io/etcd/server/v3", ldflags: "-s -w", out: "bin"},
+	{name: "etcd-3.6", module: "peers/etcd36", pkg: "go.etcd.io/etcd/server/v3", ldflags: "-s -w", out: "bin"},
 	{name: Guard, module: "..", pkg: "./cmd/etcdguard", out: "../bin"},
 }
 
