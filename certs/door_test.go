@@ -78,6 +78,7 @@ func TestAConnectionCarriesWhoMadeIt(t *testing.T) {
 	c, auth, err := door.ServerHandshake(here)
 	check(t, err)
 	defer c.Close()
+	defer there.Close()
 	peer := c.RemoteAddr().(*Addr).Peer
 	if cn := peer.Leaf().Subject.CommonName; cn != "alice" {
 		t.Errorf("the connection is %s's", cn)
@@ -179,7 +180,9 @@ func TestHalfOpenHandshakesAreBounded(t *testing.T) {
 			alice := f.client(f.issue(pki.Client, "alice"), "h2")
 			before := p.mustEnter(alice)
 			attackers := p.halfOpen(attack, say)
-			p.mustEnter(alice)
+			// While the attack comes in, a good client may itself be among the oldest; it
+			// tries again, as every gRPC client does.
+			eventually(t, "a good client to get in", func() bool { _, err := p.enter(alice); return err == nil })
 			if err := echo(before); err != nil {
 				t.Errorf("a connection from before the attack broke: %v", err)
 			}
@@ -221,7 +224,7 @@ func TestTwoThousandHalfOpenHandshakesAtTheDefaultBound(t *testing.T) {
 	requireFiles(t, 2*attack+200)
 	alice := f.client(f.issue(pki.Client, "alice"), "h2")
 	p.halfOpen(attack, nil)
-	p.mustEnter(alice)
+	eventually(t, "a good client to get in", func() bool { _, err := p.enter(alice); return err == nil })
 	eventually(t, "all but the bound to be given up", func() bool { _, failed := p.outcomes(); return failed >= attack-1024 })
 }
 
@@ -236,9 +239,7 @@ func TestAHandshakeTimesOut(t *testing.T) {
 	for _, say := range [][]byte{nil, hello[:len(hello)/2], hello} {
 		drained(t, p.halfOpen(1, say)[0])
 	}
-	if failed.Load() != 3 {
-		t.Errorf("%d failures were told of, want 3", failed.Load())
-	}
+	eventually(t, "all three failures to be told", func() bool { return failed.Load() == 3 })
 	plain := open(t, DoorConfig{HandshakeTimeout: 20 * time.Millisecond}, Plaintext)
 	drained(t, plain.halfOpen(1, nil)[0])
 }
