@@ -42,8 +42,6 @@
 // etcd cuts events into responses as time has it, so responses are not compared one
 // by one. Compared are: the created and canceled answers of a stream, in order and
 // with every field; and for each watcher the sequence of its events, with prev_kv.
-// (prev_kv of a watcher that did not ask for it is passed over while another one
-// does: etcd shares events between watchers and sets it in place.)
 //
 // Each side is also held by itself to what etcd promises: events of a watcher come
 // in the order of their revisions, none twice; a revision is not torn over two

@@ -42,13 +42,7 @@ func (g *generator) watch() {
 	}
 }
 
-func (g *generator) mayOpen() bool {
-	most := 4
-	if g.r.opt.OneStream {
-		most = 1
-	}
-	return len(g.w.streams) < most
-}
+func (g *generator) mayOpen() bool { return len(g.w.streams) < 4 }
 
 // halfClose ends the client's side of a stream. etcd goes on sending.
 func (g *generator) halfClose(p *watchPair) {

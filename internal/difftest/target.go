@@ -43,10 +43,6 @@ type Options struct {
 	// Sealed says that B stores other bytes than A (values sealed, and so longer):
 	// hashes of stored bytes and the sizes of stream chunks are not compared.
 	Sealed bool
-	// OneStream keeps at most one watch stream open at a time. etcd 3.7 writes
-	// prev_kv into events that its streams share, which the race detector reports
-	// when etcd runs in the test's own process. Default: set under -race.
-	OneStream bool
 	// Coverage fails the run when the generator left out a request field, a
 	// oneof, an enum value or an outcome. Default: from 20,000 steps on.
 	Coverage bool
@@ -88,7 +84,6 @@ func (o Options) withDefaults() Options {
 	if o.MaxTxnOps == 0 {
 		o.MaxTxnOps = 128
 	}
-	o.OneStream = o.OneStream || raceDetector
 	o.Coverage = o.Coverage || o.Steps >= coverageSteps
 	return o
 }

@@ -51,6 +51,7 @@ var unreachable = map[string]string{
 	"Maintenance.Snapshot etcdserverpb.ResponseHeader.raft_term":    "etcd leaves it out",
 
 	"Maintenance.Snapshot etcdserverpb.SnapshotResponse.remaining_bytes": "a snapshot is judged whole",
+	"Maintenance.Snapshot etcdserverpb.SnapshotResponse.blob":            "a snapshot is judged whole",
 
 	"Maintenance.Status etcdserverpb.StatusResponse.isLearner":    "the one member votes",
 	"Maintenance.Status etcdserverpb.DowngradeInfo.enabled":       "a downgrade proceeds at a time of its own, so none is begun",

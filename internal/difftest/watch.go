@@ -31,11 +31,9 @@ type watchPair struct {
 type watcher struct {
 	inc       incarnation
 	asked     string // the request, for reports
-	prevKV    bool
-	fragment  bool
-	far       bool  // starts so far ahead that it will never see anything
-	start     int64 // first revision that it wants, in A's numbers
-	compacted bool  // ended by compaction, not cancelled yet
+	far       bool   // starts so far ahead that it will never see anything
+	start     int64  // first revision that it wants, in A's numbers
+	compacted bool   // ended by compaction, not cancelled yet
 }
 
 // The anchor is a watcher of a key that only the run writes. A stream on which
@@ -92,6 +90,9 @@ func (r *run) sendWatch(p *watchPair, req *pb.WatchRequest) {
 
 // createWatcher asks for a watcher and waits for all that both sides must say to it.
 func (r *run) createWatcher(p *watchPair, c *pb.WatchCreateRequest) {
+	for _, s := range bothSides {
+		p.log[s].asked = append(p.log[s].asked, c.Fragment)
+	}
 	r.sendWatch(p, &pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{CreateRequest: c}})
 	p.controls++
 	r.awaitControls(p)
@@ -101,16 +102,13 @@ func (r *run) createWatcher(p *watchPair, c *pb.WatchCreateRequest) {
 		return
 	}
 	w := &watcher{
-		inc:      p.log[sideA].live[created.WatchId].inc,
-		asked:    fmt.Sprintf("%s at revision %d", show(c), r.world.head),
-		prevKV:   c.PrevKv,
-		fragment: c.Fragment,
-		start:    c.StartRevision,
-		far:      c.StartRevision > r.world.head+nearFuture,
+		inc:   p.log[sideA].live[created.WatchId].inc,
+		asked: fmt.Sprintf("%s at revision %d", show(c), r.world.head),
+		start: c.StartRevision,
+		far:   c.StartRevision > r.world.head+nearFuture,
 	}
 	p.watchers[created.WatchId] = w
 	p.lagging = p.lagging || w.start > 0 && w.start <= r.world.head
-	r.world.prevKV = r.world.prevKV || c.PrevKv
 	if c.StartRevision > 0 && c.StartRevision < r.world.compacted {
 		// etcd says this from the loop that serves lagging watchers, later.
 		w.compacted = true
@@ -278,8 +276,6 @@ func (r *run) compareStream(p *watchPair, cut int64) {
 }
 
 func (r *run) compareEvents(p *watchPair, inc incarnation, cut int64) {
-	w := p.watchers[inc.id]
-	strip := w == nil || w.inc != inc || !w.prevKV
 	var evs [2][]*mvccpb.Event
 	for _, s := range bothSides {
 		l := p.log[s]
@@ -294,11 +290,6 @@ func (r *run) compareEvents(p *watchPair, inc incarnation, cut int64) {
 		for _, e := range l.events[inc][:n] {
 			if r.opt.forgive != nil && r.opt.forgive(e.GetKv().GetKey()) {
 				continue
-			}
-			if strip && r.world.prevKV {
-				// etcd puts prev_kv into events that all watchers share, so one
-				// who did not ask may get it, depending on who is served first.
-				e.PrevKv = nil
 			}
 			evs[s] = append(evs[s], e)
 		}
@@ -320,9 +311,6 @@ func (r *run) closeStream(p *watchPair) {
 	r.barrier(p)
 	p.stop()
 	r.world.streams = slices.DeleteFunc(r.world.streams, func(q *watchPair) bool { return q == p })
-	if len(r.world.streams) == 0 {
-		r.world.prevKV = false
-	}
 }
 
 func showControls(rs []*pb.WatchResponse) string { return showAnswer(answer{msgs: messages(rs)}) }

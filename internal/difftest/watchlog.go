@@ -33,6 +33,7 @@ type watchLog struct {
 	count    map[int64]int         // how many watchers had this ID so far
 	live     map[int64]*watchState // watchers by ID
 	progress int64                 // newest revision announced for all watchers
+	asked    []bool                // for each watcher that is not answered yet: may its events be fragmented
 	faults   []string              // promises broken
 }
 
@@ -43,10 +44,11 @@ type incarnation struct {
 }
 
 type watchState struct {
-	inc      incarnation
-	fragment bool  // the last response said that more of its revision follows
-	last     int64 // revision of the last event
-	floor    int64 // progress announced to this watcher
+	inc         incarnation
+	mayFragment bool
+	fragment    bool  // the last response said that more of its revision follows
+	last        int64 // revision of the last event
+	floor       int64 // progress announced to this watcher
 }
 
 func newWatchLog() *watchLog {
@@ -129,9 +131,15 @@ func (l *watchLog) read(r *pb.WatchResponse) {
 	switch {
 	case r.Created:
 		l.controls = append(l.controls, r)
+		if len(l.asked) == 0 {
+			l.faultf("watcher %d was not asked for", r.WatchId)
+			return
+		}
+		mayFragment := l.asked[0]
+		l.asked = l.asked[1:]
 		if !r.Canceled {
 			l.count[r.WatchId]++
-			l.live[r.WatchId] = &watchState{inc: incarnation{r.WatchId, l.count[r.WatchId]}}
+			l.live[r.WatchId] = &watchState{inc: incarnation{r.WatchId, l.count[r.WatchId]}, mayFragment: mayFragment}
 		}
 	case r.Canceled:
 		l.controls = append(l.controls, r)
@@ -168,6 +176,9 @@ func (l *watchLog) readEvents(r *pb.WatchResponse) {
 	if w == nil {
 		l.faultf("events for watcher %d, which does not exist", r.WatchId)
 		return
+	}
+	if r.Fragment && !w.mayFragment {
+		l.faultf("watcher %d: fragments that were not asked for", r.WatchId)
 	}
 	for i, e := range r.Events {
 		rev := e.GetKv().GetModRevision()

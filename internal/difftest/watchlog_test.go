@@ -29,6 +29,8 @@ func TestBrokenPromisesOfAStreamAreNoticed(t *testing.T) {
 		"in order":                       {[]*pb.WatchResponse{created(1), events(1, 5, 4, 5), progress(-1, 6), events(1, 7, 7)}, ""},
 		"history on a late response":     {[]*pb.WatchResponse{created(1), events(1, 9, 4, 5, 5)}, ""},
 		"fragments of one revision":      {[]*pb.WatchResponse{created(1), torn, events(1, 9, 5)}, ""},
+		"unasked fragments":              {[]*pb.WatchResponse{created(1), torn}, "not asked for"},
+		"an unasked third watcher":       {[]*pb.WatchResponse{created(1), created(2), created(3)}, "not asked for"},
 		"old history for a new watcher":  {[]*pb.WatchResponse{created(1), progress(-1, 9), created(2), events(2, 9, 4)}, ""},
 		"backwards":                      {[]*pb.WatchResponse{created(1), events(1, 5, 5), events(1, 5, 4)}, "revision 4 after 5"},
 		"backwards in one response":      {[]*pb.WatchResponse{created(1), events(1, 5, 5, 4)}, "revision 4 after 5"},
@@ -42,6 +44,7 @@ func TestBrokenPromisesOfAStreamAreNoticed(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := newWatchLog()
+			l.asked = []bool{!strings.Contains(name, "unasked"), false}
 			for _, r := range c.responses {
 				l.read(r)
 			}

@@ -17,7 +17,6 @@ type world struct {
 	leases          []int64
 	gone            []int64 // leases that were
 	streams         []*watchPair
-	prevKV          bool // some watcher of an open stream asked for prev_kv
 	authOn          bool
 	alarms          map[pb.AlarmType]bool
 	learners        []uint64

@@ -144,7 +144,7 @@ func lay(t *testing.T, m mutant) string {
 // unless the test binary itself crashed.
 func noticedBy(t *testing.T, overlay string, args ...string) (failed []string, output string) {
 	t.Helper()
-	all := []string{"test", "-json", "-count=1", "-vet=off", "-timeout=10m"}
+	all := []string{"test", "-json", "-count=1", "-vet=off", "-timeout=3m"}
 	if overlay != "" {
 		all = append(all, "-overlay", overlay)
 	}

@@ -96,7 +96,7 @@ var planted = []mutant{
 		name: "an overlap in a nested second branch is missed",
 		file: "etcdapi/txn.go",
 		old:  "one = success.with(failure)",
-		new:  "one = success",
+		new:  "_ = failure\n\t\t\tone = success",
 	},
 	{
 		name:         "an interval is taken for open-ended",
