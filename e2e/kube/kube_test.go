@@ -244,7 +244,8 @@ func agreement(ctx context.Context, t *testing.T, l *load, views []*view) map[ob
 		if difference := v.difference(list); difference != "" {
 			t.Errorf("the events do not add up to the list: %s", difference)
 		}
-		t.Logf("%s: %d listed in %d pages, %d events in %d streams", v.resource, len(list.items), list.pages, v.events, v.streams)
+		events, streams := v.seen()
+		t.Logf("%s: %d listed in %d pages, %d events in %d streams", v.resource, len(list.items), list.pages, events, streams)
 		for name, i := range list.items {
 			all[object{v.resource, name}] = i
 			found[object{v.resource, name}] = stored{i.version, i.payload}

@@ -28,7 +28,9 @@ func (v *view) follow(ctx context.Context, t *testing.T, s store) {
 		if err != nil {
 			continue // the context ends the retries
 		}
+		v.mu.Lock()
 		v.streams++
+		v.mu.Unlock()
 		for event := range stream.ResultChan() {
 			if event.Type == watch.Error && ctx.Err() != nil {
 				return // that is how the client says that we stopped it
@@ -76,6 +78,13 @@ func (v *view) apply(event watch.Event) error {
 	v.version = i.version
 	v.events++
 	return nil
+}
+
+// seen is how many events came, and in how many streams.
+func (v *view) seen() (events, streams int) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.events, v.streams
 }
 
 // difference says how the view differs from a list; "" if it does not.
