@@ -64,18 +64,28 @@ func (r Range) Clone() Range {
 	return r
 }
 
-// String is for logs and explanations; key names are quoted as Go strings.
+// String is for logs and explanations; key names are quoted as Go strings. Of long
+// ones it shows the beginning: a key can be as long as a request, and anybody can
+// be denied.
 func (r Range) String() string {
 	switch r.Kind {
 	case None:
 		return "-"
 	case Point:
-		return strconv.Quote(string(r.Begin))
+		return shown(r.Begin)
 	case Tail:
-		return fmt.Sprintf("[%q, ∞)", r.Begin)
+		return "[" + shown(r.Begin) + ", ∞)"
 	default:
-		return fmt.Sprintf("[%q, %q)", r.Begin, r.End)
+		return "[" + shown(r.Begin) + ", " + shown(r.End) + ")"
 	}
+}
+
+func shown(key []byte) string {
+	const most = 256 // no key of Kubernetes is longer
+	if len(key) > most {
+		return fmt.Sprintf("%q… (%d bytes)", key[:most], len(key))
+	}
+	return strconv.Quote(string(key))
 }
 
 // PrefixEnd is the range_end that makes a Span of every key that starts with

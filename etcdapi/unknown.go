@@ -25,7 +25,10 @@ func UnknownField(m proto.Message) string {
 		}
 	}
 	r := m.ProtoReflect()
-	return unknownIn(r, string(r.Descriptor().Name()))
+	if where, found := unknownIn(r); found {
+		return string(r.Descriptor().Name()) + where
+	}
+	return ""
 }
 
 func txnHasUnknown(t *pb.TxnRequest) bool {
@@ -73,33 +76,49 @@ func opsHaveUnknown(ops []*pb.RequestOp) bool {
 
 func hasUnknown(m proto.Message) bool { return len(m.ProtoReflect().GetUnknown()) > 0 }
 
-// unknownIn is the whole truth, for any message; it is slow.
-func unknownIn(m protoreflect.Message, path string) string {
-	if raw := m.GetUnknown(); len(raw) > 0 {
-		return path
+// unknownIn is the whole truth, for any message; it is slow. where is the way to
+// the field from m, made only once it is found: a Txn can be thousands deep.
+func unknownIn(m protoreflect.Message) (where string, found bool) {
+	if len(m.GetUnknown()) > 0 {
+		return "", true
 	}
-	found := ""
 	m.Range(func(fd protoreflect.FieldDescriptor, v protoreflect.Value) bool {
-		at := path + "." + string(fd.Name())
 		switch {
 		case fd.IsMap():
 			if fd.MapValue().Message() == nil {
 				return true
 			}
 			v.Map().Range(func(_ protoreflect.MapKey, v protoreflect.Value) bool {
-				found = unknownIn(v.Message(), at)
-				return found == ""
+				where, found = unknownIn(v.Message())
+				return !found
 			})
 		case fd.Message() == nil:
 			return true
 		case fd.IsList():
-			for i := 0; i < v.List().Len() && found == ""; i++ {
-				found = unknownIn(v.List().Get(i).Message(), at)
+			for i := 0; i < v.List().Len() && !found; i++ {
+				where, found = unknownIn(v.List().Get(i).Message())
 			}
 		default:
-			found = unknownIn(v.Message(), at)
+			where, found = unknownIn(v.Message())
 		}
-		return found == ""
+		if found {
+			where = step(string(fd.Name()), where)
+		}
+		return !found
 	})
-	return found
+	return where, found
+}
+
+// step puts one step before the way that follows it. What is too long to be read
+// keeps its end.
+func step(name, rest string) string {
+	const long = 200
+	switch {
+	case len(rest) <= long:
+		return "." + name + rest
+	case rest[0] == '.':
+		return "…" + rest
+	default:
+		return rest
+	}
 }

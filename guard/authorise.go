@@ -4,6 +4,7 @@ import (
 	"context"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 
 	"github.com/etcdguard/etcdguard/etcdapi"
 )
@@ -115,7 +116,11 @@ func (a access) compact(m *pb.CompactionRequest) error {
 		return nil
 	}
 	if m.Revision > a.g.etcd.Header().Revision {
-		return nil // a future revision: etcd has an error for it
+		// etcd's own answer, but not etcd's to give: until it looks, writes of the same
+		// caller can have made the revision, and on a member that lags it may be there
+		// already. Then it would be the head that goes.
+		a.g.count(a.r.caller, a.r.action, denied)
+		return rpctypes.ErrGRPCFutureRev
 	}
 	return a.g.denyCompaction(a.r, m.Revision, age)
 }

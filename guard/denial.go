@@ -76,11 +76,18 @@ func (g *Guard) refuse(r *Request, what string) error {
 	return status.Errorf(codes.Unimplemented, "etcdguard: %s has %s", r.method.FullName, what)
 }
 
+// longestMethod bounds what of a method's name is logged and answered: gRPC takes
+// names of megabytes.
+const longestMethod = 256
+
 // refuseMethod is the answer to an RPC that is not etcd's, or is one that would
 // call etcd behind the guard's back (Lock, Election): in gRPC's own words for what
 // no server has.
 func (g *Guard) refuseMethod(c *caller, fullMethod string) error {
 	g.count(c, etcdapi.NoAction, refused)
+	if len(fullMethod) > longestMethod {
+		fullMethod = fullMethod[:longestMethod] + "…"
+	}
 	g.denials.log("refused", c, etcdapi.NoAction, etcdapi.Range{},
 		func() string { return "the RPC " + strconv.Quote(fullMethod) + " is not served" })
 	service, method, _ := strings.Cut(strings.TrimPrefix(fullMethod, "/"), "/")

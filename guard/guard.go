@@ -118,6 +118,8 @@ type Request struct {
 	action  etcdapi.Action
 	message proto.Message
 	caller  *caller
+
+	leasesLookedUp int
 }
 
 // Unary is the whole path of a request with one answer.
@@ -128,13 +130,14 @@ func (g *Guard) Unary(ctx context.Context, message any, info *grpc.UnaryServerIn
 	if err != nil {
 		return nil, err
 	}
-	if err := g.judge(ctx, r); err != nil {
-		return nil, err
-	}
+	// Before the stages: judging a large Txn, or looking up its leases, takes time too.
 	if !r.caller.account.begin(r.caller.limits.InFlight) {
 		return nil, g.limited(r, "requests in flight", errTooManyRequests)
 	}
 	defer r.caller.account.done()
+	if err := g.judge(ctx, r); err != nil {
+		return nil, err
+	}
 
 	g.metrics.overhead.Observe(g.now().Sub(begin).Seconds())
 	answer, err := next(ctx, message)

@@ -58,6 +58,7 @@ type fixture struct {
 type fakeEtcd struct {
 	revision int64
 	leases   map[int64][]string
+	lookedUp func() // called at each look-up of a lease; may be nil
 }
 
 func (f *fakeEtcd) Header() *pb.ResponseHeader {
@@ -65,6 +66,9 @@ func (f *fakeEtcd) Header() *pb.ResponseHeader {
 }
 
 func (f *fakeEtcd) LeaseKeys(_ context.Context, id int64) (keys [][]byte, err error) {
+	if f.lookedUp != nil {
+		f.lookedUp()
+	}
 	for _, k := range f.leases[id] {
 		keys = append(keys, []byte(k))
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 
 	"github.com/etcdguard/etcdguard/etcdapi"
 	"github.com/etcdguard/etcdguard/policy"
@@ -31,13 +32,13 @@ func (a access) revokeLease(m *pb.LeaseRevokeRequest) error {
 // look-up asks the leader.
 func (a access) attachToLease(write etcdapi.Action, lease int64) error {
 	checked := &a.r.caller.account.leases
-	if checked.fresh(lease, a.r.caller.policy, a.g.now()) {
+	if checked.fresh(lease, a.r.caller.subject, write, a.g.now()) {
 		return nil
 	}
 	if err := a.everyLeaseKey(write, lease); err != nil {
 		return err
 	}
-	checked.add(lease, a.r.caller.policy, a.g.now())
+	checked.add(lease, a.r.caller.subject, write, a.g.now())
 	return nil
 }
 
@@ -45,6 +46,12 @@ func (a access) attachToLease(write etcdapi.Action, lease int64) error {
 func (a access) everyLeaseKey(action etcdapi.Action, lease int64) error {
 	if d := a.r.caller.subject.Decide(action, everyClientKey); d.Allowed && !d.Observed {
 		return nil
+	}
+	// etcd's own bound (max-txn-ops) comes after the guard, and on a follower each
+	// look-up is a round trip to the leader.
+	if a.r.leasesLookedUp++; a.r.leasesLookedUp > leasesRemembered {
+		a.g.count(a.r.caller, a.r.action, refused)
+		return rpctypes.ErrGRPCTooManyOps
 	}
 	keys, err := a.g.etcd.LeaseKeys(a.ctx, lease)
 	if err != nil {
@@ -85,11 +92,17 @@ func (g *Guard) judgeLeaseKeysShown(ctx context.Context, r *Request, answer *pb.
 }
 
 // checkedLeases are the leases of which a caller may write every key, as found a
-// moment ago.
+// moment ago. Callers of one account can have different rights, so what was found
+// holds for the one that it was found for.
 type checkedLeases struct {
 	mu    sync.Mutex
-	under *policy.Policy
-	until map[int64]time.Time
+	under *policy.Subject
+	until map[checkedLease]time.Time
+}
+
+type checkedLease struct {
+	lease int64
+	write etcdapi.Action
 }
 
 const (
@@ -97,17 +110,17 @@ const (
 	leasesRemembered = 1024
 )
 
-func (c *checkedLeases) fresh(lease int64, under *policy.Policy, now time.Time) bool {
+func (c *checkedLeases) fresh(lease int64, under *policy.Subject, write etcdapi.Action, now time.Time) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.under == under && now.Before(c.until[lease])
+	return c.under == under && now.Before(c.until[checkedLease{lease, write}])
 }
 
-func (c *checkedLeases) add(lease int64, under *policy.Policy, now time.Time) {
+func (c *checkedLeases) add(lease int64, under *policy.Subject, write etcdapi.Action, now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.under != under || len(c.until) >= leasesRemembered {
-		c.under, c.until = under, map[int64]time.Time{}
+		c.under, c.until = under, map[checkedLease]time.Time{}
 	}
-	c.until[lease] = now.Add(leaseCheckHolds)
+	c.until[checkedLease{lease, write}] = now.Add(leaseCheckHolds)
 }

@@ -1,7 +1,9 @@
 package guard
 
 import (
+	"context"
 	"sync"
+	"sync/atomic"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/protobuf/proto"
@@ -24,6 +26,8 @@ type watchStream struct {
 	*stream
 	fromClient chan received         // what the client sent, read ahead by pump
 	own        chan *pb.WatchRequest // cancellations by the guard itself
+	deaf       chan struct{}         // closed once etcd reads no more, while its watches go on
+	goneDeaf   sync.Once
 
 	sending sync.Mutex // SendMsg is called by etcd and by the guard
 
@@ -31,6 +35,9 @@ type watchStream struct {
 	creating []*watch         // asked for and not answered, oldest first
 	open     map[int64]*watch // by watch_id
 	created  bool             // a watch was allowed at some time
+	closed   bool             // the stream is over, and what its watches took is given back
+
+	revoking atomic.Bool // some watch was revoked; until then SendMsg need not look
 }
 
 type received struct {
@@ -51,6 +58,7 @@ func newWatchStream(s *stream) *watchStream {
 		stream:     s,
 		fromClient: make(chan received),
 		own:        make(chan *pb.WatchRequest),
+		deaf:       make(chan struct{}),
 		open:       map[int64]*watch{},
 	}
 	go w.pump()
@@ -82,6 +90,9 @@ func (w *watchStream) RecvMsg(into any) error {
 		case m = <-w.own:
 		case r := <-w.fromClient:
 			if r.err != nil {
+				// A client that ended its side keeps its watches: etcd stops reading and
+				// goes on sending.
+				w.goneDeaf.Do(func() { close(w.deaf) })
 				return r.err
 			}
 			pass, err := w.receive(r.message)
@@ -123,6 +134,13 @@ func (w *watchStream) receive(m *pb.WatchRequest) (pass bool, err error) {
 		watched.denied = true
 	}
 	w.mu.Lock()
+	if w.closed { // etcd does not wait for its reader when a stream ends
+		w.mu.Unlock()
+		if !watched.denied {
+			w.release(watched)
+		}
+		return false, context.Canceled
+	}
 	w.creating = append(w.creating, watched)
 	w.created = w.created || !watched.denied
 	w.mu.Unlock()
@@ -195,6 +213,10 @@ func (w *watchStream) SendMsg(m any) error {
 	defer w.sending.Unlock()
 	if answer.Created || answer.Canceled {
 		w.learn(answer)
+	} else if w.revoking.Load() && w.isRevoked(answer.WatchId) {
+		// What etcd had ready when the policy changed, or goes on to make because a
+		// client that does not read holds up the cancellation.
+		return nil
 	}
 	if err := w.ServerStream.SendMsg(answer); err != nil {
 		return err
@@ -233,8 +255,16 @@ func (w *watchStream) learn(answer *pb.WatchResponse) {
 	}
 }
 
-// recheck cancels the watches that the policy in force no longer allows. etcd
-// itself is asked to, so that the cancellation comes after the last event.
+func (w *watchStream) isRevoked(id int64) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	watched, open := w.open[id]
+	return open && watched.revoked
+}
+
+// recheck cancels the watches that the policy in force no longer allows. Their
+// events end at once; etcd itself is asked to cancel them, so that it forgets them
+// too, and its answer tells the client.
 func (w *watchStream) recheck() {
 	c, err := w.guard.callerOf(w.ctx)
 	if err != nil {
@@ -248,6 +278,7 @@ func (w *watchStream) recheck() {
 			continue
 		}
 		watched.revoked = true
+		w.revoking.Store(true)
 		revoked = append(revoked, id)
 		w.guard.deny(c, etcdapi.WatchWatch, watched.keys)
 	}
@@ -264,6 +295,9 @@ func (w *watchStream) cancelAll(ids []int64) {
 		}}
 		select {
 		case w.own <- cancel:
+		case <-w.deaf: // no way is left to end one watch
+			w.end(errPermissionDenied)
+			return
 		case <-w.ctx.Done():
 			return
 		}
@@ -284,4 +318,5 @@ func (w *watchStream) close() {
 		}
 	}
 	w.creating = nil
+	w.closed = true
 }

@@ -10,11 +10,17 @@ import (
 	"github.com/etcdguard/etcdguard/etcdapi"
 )
 
+// longestSuggested is the length of the keys up to which a rule is written out.
+const longestSuggested = 512
+
 // Suggest says in one line how to allow an access: what to write into which field
 // of the policy. It is for the server's log and the operator, never for the client.
 func (p *Policy) Suggest(c Caller, a etcdapi.Action, r etcdapi.Range) string {
 	if a.Keyed() && etcdapi.IsReserved(r.Begin) && r.Kind == etcdapi.Point {
 		return `nothing allows it: keys that start with the byte \x00 are reserved for etcdguard`
+	}
+	if len(r.Begin) > longestSuggested || len(r.End) > longestSuggested {
+		return "no rule is suggested: these keys are too long for a line of a log"
 	}
 	caller, also := "", ""
 	if entries := p.matching(c); len(entries) > 0 {
