@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"go.etcd.io/etcd/api/v3/version"
-	"go.etcd.io/etcd/client/pkg/v3/logutil"
 	"go.etcd.io/etcd/pkg/v3/flags"
 	"go.etcd.io/etcd/server/v3/config"
 	"go.etcd.io/etcd/server/v3/embed"
@@ -39,8 +38,9 @@ var ignoredFlags = []string{
 
 // ParseOptions reads the command line as etcd 3.7 does: with --config-file, or
 // ETCD_CONFIG_FILE, every other flag of etcd and the environment are ignored;
-// otherwise a flag beats its ETCD_ variable. --guard-config (ETCD_GUARD_CONFIG) is
-// etcdguard's own and is heeded either way.
+// otherwise an ETCD_ variable stands for a flag that is not given, and is refused
+// beside one that is. --guard-config (ETCD_GUARD_CONFIG) is etcdguard's own and is
+// heeded either way; there, the flag wins.
 func ParseOptions(args []string, stdout, stderr io.Writer) (*Options, error) {
 	p := newParser(stderr)
 	switch err := p.set.Parse(args); {
@@ -133,13 +133,8 @@ func (p *parser) parseFile() error {
 }
 
 func (p *parser) parseFlags() error {
-	lg, err := logutil.CreateDefaultZapLogger(zap.WarnLevel)
-	if err != nil {
+	if err := p.takeEnvironment(); err != nil {
 		return err
-	}
-	os.Unsetenv("ETCD_VERSION") // would be taken for --version
-	if err := flags.SetFlagsFromEnv(lg, "ETCD", p.set); err != nil {
-		return fmt.Errorf("reading the ETCD_ environment: %w", err)
 	}
 	rafthttp.ConnReadTimeout = max(rafthttp.ConnReadTimeout, rafthttp.DefaultConnReadTimeout)
 	rafthttp.ConnWriteTimeout = max(rafthttp.ConnWriteTimeout, rafthttp.DefaultConnWriteTimeout)
@@ -176,7 +171,46 @@ func (p *parser) parseFlags() error {
 	if err := c.Validate(); err != nil {
 		return fmt.Errorf("etcd's configuration: %w", err)
 	}
+	for _, name := range p.unknownVariables() {
+		c.GetLogger().Warn("unrecognized environment variable", zap.String("environment-variable", name))
+	}
 	return nil
+}
+
+// takeEnvironment sets the flags that the command line left open from their
+// variables. Like etcd it refuses one thing said twice. It does not let etcd's
+// package look for that: it would log what it does not recognise with its value,
+// and images keep passwords in variables such as ETCD_ROOT_PASSWORD.
+func (p *parser) takeEnvironment() error {
+	os.Unsetenv("ETCD_VERSION") // would be taken for --version
+	var twice []string
+	p.set.Visit(func(f *flag.Flag) {
+		variable := flags.FlagToEnv("ETCD", f.Name)
+		if _, there := os.LookupEnv(variable); there && f.Name != "guard-config" {
+			twice = append(twice, variable+" and --"+f.Name)
+		}
+	})
+	if len(twice) > 0 {
+		return fmt.Errorf("given both in the environment and on the command line: %s; remove one of each", strings.Join(twice, ", "))
+	}
+	if err := flags.SetFlagsFromEnv(nil, "ETCD", p.set); err != nil {
+		return fmt.Errorf("reading the ETCD_ environment: %w", err)
+	}
+	return nil
+}
+
+// unknownVariables are the names in the environment that look like etcd's and are
+// not; a misspelt one does nothing.
+func (p *parser) unknownVariables() []string {
+	known := map[string]bool{}
+	p.set.VisitAll(func(f *flag.Flag) { known[flags.FlagToEnv("ETCD", f.Name)] = true })
+	var unknown []string
+	for _, entry := range os.Environ() {
+		if name, _, _ := strings.Cut(entry, "="); strings.HasPrefix(name, "ETCD_") && !known[name] {
+			unknown = append(unknown, name)
+		}
+	}
+	return unknown
 }
 
 // defaults fills in what etcd's own main does after parsing.

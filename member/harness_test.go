@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -305,4 +306,15 @@ func eventually(t testing.TB, what string, ok func() bool) {
 		}
 	}
 	t.Fatalf("never came: %s", what)
+}
+
+// etcdModule is the directory of the server's module that this test is built with.
+func etcdModule(t testing.TB) string {
+	t.Helper()
+	list := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "go.etcd.io/etcd/server/v3")
+	out, err := list.Output()
+	if err != nil {
+		t.Fatalf("asking where etcd's source is: %v", err)
+	}
+	return strings.TrimSpace(string(out))
 }
