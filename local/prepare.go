@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/etcdguard/etcdguard/pki"
 )
@@ -100,6 +101,12 @@ func (l layout) plan(cfg Config) (places []placement, isNew bool, err error) {
 	if err := checkFree(places, false); err != nil {
 		return nil, false, err
 	}
+	if theirs, err := l.stranger(); err != nil {
+		return nil, false, err
+	} else if theirs != "" {
+		return nil, false, withHint("name another directory with --dir, or move that away",
+			"making a cluster in %s: up did not make %s", l.dir, theirs)
+	}
 	// A crash from here on leaves no file of m1: the directory counts as empty.
 	if err := os.Remove(l.member("m1", "etcd.yaml")); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, false, err
@@ -142,12 +149,55 @@ func (l layout) orphanData() (string, error) {
 		return "", fmt.Errorf("looking for data: %w", err)
 	}
 	for _, e := range entries {
+		if !e.IsDir() {
+			continue // not ours; see stranger
+		}
 		data := l.member(e.Name(), "data", "member")
 		if _, err := os.Stat(data); !errors.Is(err, fs.ErrNotExist) {
 			return data, err
 		}
 	}
 	return "", nil
+}
+
+// memberFiles are all that up and a member that never served put into a member's
+// folder.
+var memberFiles = []string{"data", "etcd.yaml", "guard.yaml", "server.crt", "server.key", "peer.crt", "peer.key",
+	"member.log", "member.log.1", "member.pid"}
+
+// stranger finds what somebody else put where the members' folders are made anew:
+// --dir may name a project that has a folder called members.
+func (l layout) stranger() (string, error) {
+	top := l.join("members")
+	found := ""
+	err := filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || path == top {
+			return err
+		}
+		rel, err := filepath.Rel(top, path)
+		if err != nil {
+			return err
+		}
+		ours := false
+		switch steps := strings.Split(rel, string(filepath.Separator)); len(steps) {
+		case 1:
+			ours = d.IsDir() && (rel == "m1" || rel == "m2" || rel == "m3")
+		case 2:
+			ours = d.IsDir() == (steps[1] == "data") && (slices.Contains(memberFiles, steps[1]) || strings.HasPrefix(steps[1], ".new-"))
+		}
+		if !ours {
+			found = path
+			return fs.SkipAll
+		}
+		return nil
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	if err != nil {
+		err = fmt.Errorf("looking for what is not of this cluster: %w", err)
+	}
+	return found, err
 }
 
 // makePrivate makes a folder that only its owner can enter. An empty one that is
@@ -160,6 +210,10 @@ func makePrivate(dir string) error {
 	info, err := os.Stat(dir)
 	if err != nil {
 		return fmt.Errorf("making the cluster's directory: %w", err)
+	}
+	if sys, ok := info.Sys().(*syscall.Stat_t); ok && int(sys.Uid) != os.Geteuid() {
+		// Its owner could replace any file in it, and root would run members on them.
+		return withHint("name a directory of your own with --dir", "using %s: it belongs to another user (uid %d)", dir, sys.Uid)
 	}
 	mode := info.Mode().Perm()
 	if mode&0o077 == 0 {
