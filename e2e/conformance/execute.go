@@ -40,19 +40,26 @@ func (x *execution) list(ctx context.Context) ([]string, error) {
 	return strings.Fields(string(out)), nil
 }
 
-// run runs the tests and returns what they said. A test that takes the whole
-// binary down (a panic, a limit passed) has failed; the others still run.
+// run runs the tests and returns what they said. A test that fails may leave a
+// member on a fixed port or a goroutine, for which etcd's framework then skips
+// what comes next; so after each failure the rest runs in a new process. A test
+// that takes the whole process down, or longer than its limit, has failed.
 func (x *execution) run(ctx context.Context, tests []string) (*journal, error) {
-	j := &journal{pkg: x.pkg, results: results{}, output: map[string]*strings.Builder{}, elapsed: map[string]time.Duration{}}
-	j.done = func(test string) { x.ended(test, j.results[test], j.elapsed[test]) }
+	j := newJournal(x.pkg)
 	for left := tests; len(left) > 0; {
-		err := x.process(ctx, j, left)
+		p := &process{execution: x, j: j, stop: make(chan struct{})}
+		err := p.run(ctx, left)
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		if test := j.running; test != "" {
-			j.take(event{Action: "output", Test: strings.TrimPrefix(test, x.pkg+"/"), Output: "conformance: the test binary ended within this test\n"})
-			j.take(event{Action: "fail", Test: strings.TrimPrefix(test, x.pkg+"/")})
+		if j.running != "" {
+			if p.spoiled {
+				j.forget(j.running) // cut off, not by itself
+			} else {
+				j.fail(j.running, "conformance: the process ended within this test, or the test took too long\n")
+				x.ended(j.running, failed, 0)
+			}
+			j.running = ""
 		}
 		before := len(left)
 		left = slices.DeleteFunc(slices.Clone(left), func(t string) bool { return j.results[x.pkg+"/"+t] != "" })
@@ -63,53 +70,79 @@ func (x *execution) run(ctx context.Context, tests []string) (*journal, error) {
 	return j, nil
 }
 
-// process runs one process with the tests until it ends or a test passes its limit.
-func (x *execution) process(ctx context.Context, j *journal, tests []string) error {
+// process is one process with tests.
+type process struct {
+	*execution
+	j *journal
+	// begun is when the running test began.
+	begun atomic.Int64
+	// spoiled tells that a test failed; stop is closed then.
+	spoiled bool
+	stop    chan struct{}
+}
+
+// run runs the process until it ends by itself, a test has failed or taken too
+// long, or ctx ends.
+func (p *process) run(ctx context.Context, tests []string) error {
 	pattern := "^(" + strings.Join(tests, "|") + ")$"
-	c := exec.Command("go", "tool", "test2json", "-t", "-p", x.pkg,
-		x.binary, "-test.v=test2json", "-test.run", pattern, "-bin-dir", x.w.bin())
-	c.Dir, c.Env, c.Stderr = filepath.Join(x.w.run, x.pkg), x.env, x.log
+	c := exec.Command("go", "tool", "test2json", "-t", "-p", p.pkg,
+		p.binary, "-test.v=test2json", "-test.run", pattern, "-bin-dir", p.w.bin())
+	c.Dir, c.Env, c.Stderr = filepath.Join(p.w.run, p.pkg), p.env, p.log
 	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	out, err := c.StdoutPipe()
 	if err != nil {
 		return err
 	}
+	p.began("")
+	p.j.began, p.j.done = p.began, p.done
 	if err := c.Start(); err != nil {
-		return fmt.Errorf("starting etcd's %s suite: %w", x.pkg, err)
+		return fmt.Errorf("starting etcd's %s suite: %w", p.pkg, err)
 	}
-	var begun atomic.Int64 // when the running test began
-	begun.Store(time.Now().UnixNano())
-	j.began = func(string) { begun.Store(time.Now().UnixNano()) }
-	over := make(chan struct{})
-	watched := make(chan struct{})
+	over, watched := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(watched)
-		tick := time.NewTicker(time.Second)
-		defer tick.Stop()
-		for {
-			select {
-			case <-over:
-				return
-			case <-ctx.Done():
-			case <-tick.C:
-				if time.Since(time.Unix(0, begun.Load())) < x.limit {
-					continue
-				}
-			}
-			syscall.Kill(-c.Process.Pid, syscall.SIGKILL)
-			x.sweep() // members hold the output open
-			return
-		}
+		p.watch(ctx, c.Process.Pid, over)
 	}()
-	readErr := j.read(io.TeeReader(out, x.log))
+	readErr := p.j.read(io.TeeReader(out, p.log))
 	err = c.Wait()
 	close(over)
 	<-watched
-	x.sweep()
+	p.sweep()
 	if readErr != nil {
 		return readErr
 	}
 	return err
+}
+
+func (p *process) began(string) { p.begun.Store(time.Now().UnixNano()) }
+
+func (p *process) done(test string) {
+	p.ended(test, p.j.results[test], p.j.elapsed[test])
+	if p.j.results[test] == failed && !p.spoiled {
+		p.spoiled = true
+		close(p.stop)
+	}
+}
+
+// watch kills the process group when it is to end before it does so by itself.
+func (p *process) watch(ctx context.Context, group int, over <-chan struct{}) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-over:
+			return
+		case <-ctx.Done():
+		case <-p.stop:
+		case <-tick.C:
+			if time.Since(time.Unix(0, p.begun.Load())) < p.limit {
+				continue
+			}
+		}
+		syscall.Kill(-group, syscall.SIGKILL)
+		p.sweep() // members hold the output open
+		return
+	}
 }
 
 // sweep kills members that a test left behind. They have sessions of their own and

@@ -136,25 +136,22 @@ func newRunner(ctx context.Context, o options, w *workshop) (*runner, error) {
 }
 
 // part runs the tests of one part, and those that differ unexpectedly a second
-// time, each in a process of its own: the suites have timeouts, which a busy
-// machine misses, and a test that fails spoils those after it.
+// time: the suites have timeouts, which a busy machine misses.
 func (r *runner) part(ctx context.Context, p part) (tally, error) {
 	tests, x, err := r.choose(ctx, p)
 	if err != nil || r.list || len(tests) == 0 {
 		return tally{name: p.name}, err
 	}
 	fmt.Printf("\n%s: %d tests\n", p.name, len(tests))
+	ran := qualified(p.pkg, tests)
 	j, err := x.run(ctx, tests)
 	if err != nil {
 		return tally{}, err
 	}
-	ran := qualified(p.pkg, tests)
 	again := r.suspects(j, ran)
 	if len(again) > 0 {
 		fmt.Printf("  once more, in case they were disturbed: %s\n", strings.Join(again, " "))
-	}
-	for _, test := range again {
-		second, err := x.run(ctx, []string{test})
+		second, err := x.run(ctx, again)
 		if err != nil {
 			return tally{}, err
 		}
@@ -168,7 +165,7 @@ func (r *runner) part(ctx context.Context, p part) (tally, error) {
 		fmt.Printf("\n--- %s, twice ---\n%s\n", d.test, tail(j.says(d.test), 25))
 	}
 	for _, name := range qualified(p.pkg, again) {
-		if !slices.ContainsFunc(t.verdict.unexpected, func(d difference) bool { return within(d.test, name) }) {
+		if t.got[name] == passed {
 			t.secondTry = append(t.secondTry, name)
 		}
 	}
@@ -210,9 +207,8 @@ func (r *runner) choose(ctx context.Context, p part) ([]string, *execution, erro
 	return tests, x, nil
 }
 
-// suspects are the tests with differences that nobody expects. While recording
-// they are those that failed and then those that skipped: etcd's framework skips
-// what comes after a test that failed and left a goroutine behind.
+// suspects are the tests with differences that nobody expects; while recording,
+// those that failed.
 func (r *runner) suspects(j *journal, ran []string) []string {
 	var again []string
 	add := func(name string) {
@@ -221,11 +217,9 @@ func (r *runner) suspects(j *journal, ran []string) []string {
 		}
 	}
 	if r.record {
-		for _, ended := range []status{failed, skipped} {
-			for _, name := range ran {
-				if j.results[name] == ended && (ended == failed || len(again) > 0) {
-					add(name)
-				}
+		for _, name := range ran {
+			if j.results[name] == failed {
+				add(name)
 			}
 		}
 		return again

@@ -29,7 +29,7 @@ var parts = []part{
 		`TestCtlV3(Serializable|Linearizable)Read`, `TestCtlV3MakeMirror.*`, `TestCurlV3KV(BasicOperation|Compact)`,
 	}},
 	{"txn", e2e, []string{`TestTxnRangeConsistency`, `TestCurlV3KVTxn`, `TestCtlV3(Elect|Lock|LockWithCmd)`, `TestCurlV3(Campaign|Proclaim|Resign|Election|Lock).*`}},
-	{"watch", e2e, []string{`TestCtlV3Watch.*`, `TestWatch.*`, `TestDeleteEventDrop.*`, `TestStartWatcherFromCompactedRevision`, `TestResumeCompactionOnTombstone`, `TestCurl(V3)?Watch.*`}},
+	{"watch", e2e, []string{`TestCtlV3Watch.*`, `TestWatchWithLowPermissionUser`, `TestDeleteEventDrop.*`, `TestStartWatcherFromCompactedRevision`, `TestResumeCompactionOnTombstone`, `TestCurl(V3)?Watch.*`}},
 	{"lease", e2e, []string{`TestCtlV3Lease.*`, `TestLeaseRevoke.*`, `TestCurlV3Lease.*`}},
 	{"auth", e2e, []string{`TestAuth.*`, `TestCtlV3Auth.*`, `TestCtlV3GetAuthStatus`, `TestCtlV3RoleAddTimeout`, `TestCurlV3Auth.*`, `TestEtcdPeer(CN|MultiCN|Name)Auth`}},
 	{"snapshot", e2e, []string{
@@ -44,11 +44,16 @@ var parts = []part{
 	// What etcdguard does itself instead of etcd: listening, TLS, HTTP, logs, stopping.
 	{"serving", e2e, []string{
 		`TestConnectionMultiplexing`, `TestHTTP.*Handler`, `TestV3.*Metric.*`, `TestNoMetricsMissing`, `TestGracefulShutdown`,
-		`TestCurlV3CipherSuites.*`, `TestCurlV3_?MaxStreams.*`, `TestEtcd(MultiPeer|UnixPeers|ListenMetrics.*|TLSVersion|DeprecatedFlags|AdvertiseClientUnix)`,
+		`TestCurlV3CipherSuites.*`, `TestEtcd(MultiPeer|UnixPeers|ListenMetrics.*|TLSVersion|DeprecatedFlags|AdvertiseClientUnix)`,
 		`TestServerJsonLogging`, `TestConnectionRejectMessage`, `TestNoErrorLogsDuringNormalOperations`, `TestCtlV3Version`, `TestClusterVersion`,
 		`TestCtlV3DialWithHTTPScheme`, `TestBootstrapDefragFlag`, `TestSnapshotCatchupEntriesFlag`, `TestV2DeprecationEnforceDefaultValue`, `TestWarningApplyDuration`,
 	}},
 }
+
+// timing asserts milliseconds under load: it judges the machine as much as the
+// program. It is a suite of its own, for a machine that does nothing else, and no
+// other suite has it.
+var timing = part{"timing", e2e, []string{`TestWatchDelay.*`}}
 
 // leftOut are the tests of e2e that no part has, and why.
 var leftOut = []struct{ pattern, why string }{
@@ -59,6 +64,7 @@ var leftOut = []struct{ pattern, why string }{
 	{`TestEtcdCorruptHash|TestInPlaceRecovery|TestPeriodicCheckDetectsCorruption|TestCompactHashCheck.*`,
 		"they damage a database between members, where the guard is not"},
 	{`Test(Ctl|Utl)V3CompletionBash`, "they test etcdctl's and etcdutl's shell completion"},
+	{`TestCurlV3_?MaxStreams.*`, "they count streams through the JSON gateway, which is not served, and take minutes each to notice"},
 	{`TestEtcdPeerLocalAddr`, "it needs a network besides the loopback one, and listens on it"},
 	{`TestEtcdExampleConfig`, "the sample file that it starts from is not in the published module"},
 }
@@ -73,7 +79,7 @@ var ci = []part{
 	}},
 	{"e2e", e2e, []string{
 		`TestCtlV3(PutIgnore.*|GetFormat|GetRev|GetKeysOnly|GetRevokedCRL)`, `TestCtlV3(Serializable|Linearizable)Read`,
-		`TestCtlV3Watch`, `TestWatchDelayForManualProgressNotification`, `TestStartWatcherFromCompactedRevision`, `TestWatchWithLowPermissionUser`,
+		`TestCtlV3Watch`, `TestStartWatcherFromCompactedRevision`, `TestWatchWithLowPermissionUser`,
 		`TestCtlV3LeaseKeepAlive(NoTLS|ClientTLS)`, `TestAuth_CVE_2021_28235`, `TestCtlV3AuthCertCN.*`, `TestCtlV3AuthAndWatch`, `TestCtlV3AuthSnapshot`,
 		`TestCtlV3Snapshot`, `TestCtlV3Member(List|Add|AddAsLearner)`, `TestGracefulShutdown`, `TestHTTPLivezReadyzHandler`, `TestConnectionMultiplexing`,
 		`TestV3Metrics.*`, `TestEtcdTLSVersion`, `TestCurlV3KVBasicOperation`, `TestCurlV3LockOperations`,
@@ -83,7 +89,7 @@ var ci = []part{
 // suites are what can be asked for by name, besides each part.
 func suites() map[string][]part {
 	all := map[string][]part{"all": parts, "ci": ci, e2e: parts[1:]}
-	for _, p := range parts {
+	for _, p := range append(slices.Clone(parts), timing) {
 		all[p.name] = []part{p}
 	}
 	return all
@@ -127,7 +133,7 @@ func (p part) of(tests []string) ([]string, error) {
 func accountForAll(tests []string) error {
 	for _, test := range tests {
 		var in []string
-		for _, p := range parts {
+		for _, p := range append(slices.Clone(parts), timing) {
 			if p.pkg == e2e && slices.ContainsFunc(p.patterns, func(s string) bool { return wholly(s).MatchString(test) }) {
 				in = append(in, p.name)
 			}

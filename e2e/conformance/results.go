@@ -87,6 +87,25 @@ type journal struct {
 	began   func(test string)
 }
 
+func newJournal(pkg string) *journal {
+	return &journal{pkg: pkg, results: results{}, output: map[string]*strings.Builder{}, elapsed: map[string]time.Duration{}}
+}
+
+// fail ends a test that did not end by itself.
+func (j *journal) fail(name, why string) {
+	test := strings.TrimPrefix(name, j.pkg+"/")
+	j.note(event{Test: test, Output: why})
+	j.results[name] = failed
+}
+
+func (j *journal) note(e event) {
+	name := j.pkg + "/" + e.Test
+	if j.output[name] == nil {
+		j.output[name] = &strings.Builder{}
+	}
+	j.output[name].WriteString(e.Output)
+}
+
 // read takes events until the stream ends.
 func (j *journal) read(r io.Reader) error {
 	lines := bufio.NewScanner(r)
@@ -113,10 +132,7 @@ func (j *journal) take(e event) {
 			j.began(name)
 		}
 	case "output":
-		if j.output[name] == nil {
-			j.output[name] = &strings.Builder{}
-		}
-		j.output[name].WriteString(e.Output)
+		j.note(e)
 	case "pass", "fail", "skip":
 		j.results[name] = status(e.Action)
 		j.elapsed[name] = time.Duration(e.Elapsed * float64(time.Second))

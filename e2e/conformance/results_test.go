@@ -8,7 +8,7 @@ import (
 
 func newTestJournal(pkg string) (*journal, *[]string) {
 	var told []string
-	j := &journal{pkg: pkg, results: results{}, output: map[string]*strings.Builder{}, elapsed: map[string]time.Duration{}}
+	j := newJournal(pkg)
 	j.began = func(test string) { told = append(told, "began "+test) }
 	j.done = func(test string) { told = append(told, string(j.results[test])+" "+test) }
 	return j, &told
