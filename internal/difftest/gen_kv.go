@@ -161,7 +161,7 @@ func (g *generator) fragments() {
 		g.send("KV.Put", &pb.PutRequest{Key: g.realKey(), Value: g.bytes(g.r.opt.MaxRequestBytes / 2)})
 	}
 	for _, fragment := range []bool{true, false} {
-		g.r.createWatcher(p, &pb.WatchCreateRequest{
+		g.r.createWatchers(p, &pb.WatchCreateRequest{
 			Key: []byte{0}, RangeEnd: []byte{0}, Fragment: fragment, PrevKv: g.chance(50),
 			StartRevision: max(g.w.head-30, g.w.compacted),
 		})

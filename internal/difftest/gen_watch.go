@@ -23,8 +23,10 @@ func (g *generator) watch() {
 		} else {
 			g.r.barrier(p)
 		}
-	case n < 50:
+	case n < 45:
 		g.createWatcher(p)
+	case n < 50:
+		g.burst(p)
 	case n < 68:
 		g.r.cancelWatcher(p, g.watchID(p))
 	case n < 80:
@@ -70,7 +72,34 @@ func (g *generator) streamFor(past bool) *watchPair {
 	return g.w.streams[len(g.w.streams)-1]
 }
 
+// burst asks for several watchers at once, some of which are refused. Those of the
+// past and the future come one at a time.
+func (g *generator) burst(p *watchPair) {
+	var asked []*pb.WatchCreateRequest
+	for range 2 + g.rng.IntN(4) {
+		asked = append(asked, g.watchRequest(p))
+	}
+	g.r.createWatchers(p, asked...)
+}
+
 func (g *generator) createWatcher(p *watchPair) {
+	c := g.watchRequest(p)
+	switch n := g.rng.IntN(100); {
+	case n < 25 && !p.frozen():
+		c.StartRevision = max(1, g.w.compacted, g.w.head-int64(g.rng.IntN(25)))
+	case n < 30:
+		c.StartRevision = g.w.head + 1
+	case n < 34:
+		c.StartRevision = g.w.head + 1 + int64(g.rng.IntN(nearFuture))
+	case n < 38 && g.mayFreeze(p):
+		c.StartRevision = g.w.head + 1_000_000
+	case n < 42 && g.w.compacted > 2 && g.mayFreeze(p):
+		c.StartRevision = g.w.compacted - 1
+	}
+	g.r.createWatchers(p, c)
+}
+
+func (g *generator) watchRequest(p *watchPair) *pb.WatchCreateRequest {
 	c := &pb.WatchCreateRequest{
 		PrevKv:         g.chance(40),
 		ProgressNotify: g.chance(20),
@@ -102,21 +131,10 @@ func (g *generator) createWatcher(p *watchPair) {
 		// Progress for watcher -1 can't be told from progress for all.
 		c.ProgressNotify = c.ProgressNotify && c.WatchId != -1
 	}
-	switch n := g.rng.IntN(100); {
-	case n < 25 && !p.frozen():
-		c.StartRevision = max(1, g.w.compacted, g.w.head-int64(g.rng.IntN(25)))
-	case n < 30:
-		c.StartRevision = g.w.head + 1
-	case n < 34:
-		c.StartRevision = g.w.head + 1 + int64(g.rng.IntN(nearFuture))
-	case n < 36:
+	if g.chance(2) {
 		c.StartRevision = -1 - int64(g.rng.IntN(3))
-	case n < 38 && g.mayFreeze(p):
-		c.StartRevision = g.w.head + 1_000_000
-	case n < 42 && g.w.compacted > 2 && g.mayFreeze(p):
-		c.StartRevision = g.w.compacted - 1
 	}
-	g.r.createWatcher(p, c)
+	return c
 }
 
 // mayFreeze brings a stream up to date while etcd still says how far it is. It

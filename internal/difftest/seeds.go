@@ -58,7 +58,9 @@ func RunKept(t *testing.T, opt Options, start func(*testing.T) (a, b Target)) {
 	}
 	for _, s := range seeds {
 		t.Run(fmt.Sprintf("seed %d", s.first), func(t *testing.T) {
+			t.Parallel() // most of each is waiting for etcds to settle
 			t.Log(s.found)
+			opt := opt
 			opt.Seed, opt.Steps = s.first, s.steps
 			a, b := start(t)
 			Run(t, a, b, opt)

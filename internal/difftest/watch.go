@@ -72,7 +72,7 @@ func (r *run) openStream(as identityRef) {
 		go p.log[s].receive(stream)
 	}
 	r.world.streams = append(r.world.streams, p)
-	r.createWatcher(p, &pb.WatchCreateRequest{Key: anchorKey, WatchId: anchorID})
+	r.createWatchers(p, &pb.WatchCreateRequest{Key: anchorKey, WatchId: anchorID})
 	p.anchored = p.watchers[anchorID] != nil
 }
 
@@ -88,15 +88,24 @@ func (r *run) sendWatch(p *watchPair, req *pb.WatchRequest) {
 	}
 }
 
-// createWatcher asks for a watcher and waits for all that both sides must say to it.
-func (r *run) createWatcher(p *watchPair, c *pb.WatchCreateRequest) {
-	for _, s := range bothSides {
-		p.log[s].asked = append(p.log[s].asked, c.Fragment)
+// createWatchers asks for watchers, all before the first is answered, and waits for
+// all that both sides must say to them: etcd answers in order, and names nothing.
+func (r *run) createWatchers(p *watchPair, asked ...*pb.WatchCreateRequest) {
+	for _, c := range asked {
+		for _, s := range bothSides {
+			p.log[s].asked = append(p.log[s].asked, c.Fragment)
+		}
+		r.sendWatch(p, &pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{CreateRequest: c}})
 	}
-	r.sendWatch(p, &pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{CreateRequest: c}})
-	p.controls++
+	p.controls += len(asked)
 	r.awaitControls(p)
-	created := p.log[sideA].controls[len(p.log[sideA].controls)-1]
+	answers := slices.Clone(p.log[sideA].controls[p.controls-len(asked):])
+	for i, c := range asked {
+		r.addWatcher(p, c, answers[i])
+	}
+}
+
+func (r *run) addWatcher(p *watchPair, c *pb.WatchCreateRequest, created *pb.WatchResponse) {
 	if !created.Created || created.Canceled {
 		r.cover.texts["watcher refused: "+created.CancelReason]++
 		return

@@ -46,6 +46,7 @@ type incarnation struct {
 type watchState struct {
 	inc         incarnation
 	mayFragment bool
+	born        int64 // the head when it was created
 	fragment    bool  // the last response said that more of its revision follows
 	last        int64 // revision of the last event
 	floor       int64 // progress announced to this watcher
@@ -139,7 +140,8 @@ func (l *watchLog) read(r *pb.WatchResponse) {
 		l.asked = l.asked[1:]
 		if !r.Canceled {
 			l.count[r.WatchId]++
-			l.live[r.WatchId] = &watchState{inc: incarnation{r.WatchId, l.count[r.WatchId]}, mayFragment: mayFragment}
+			l.live[r.WatchId] = &watchState{inc: incarnation{r.WatchId, l.count[r.WatchId]},
+				mayFragment: mayFragment, born: r.GetHeader().GetRevision()}
 		}
 	case r.Canceled:
 		l.controls = append(l.controls, r)
@@ -167,7 +169,11 @@ func (l *watchLog) readProgress(r *pb.WatchResponse) {
 	}
 	l.progress = max(l.progress, rev)
 	for _, w := range l.live {
-		w.floor = max(w.floor, rev)
+		// etcd queues created answers and progress apart: progress to a revision that
+		// was there when the watcher was created may be older than the watcher.
+		if rev > w.born {
+			w.floor = max(w.floor, rev)
+		}
 	}
 }
 

@@ -16,6 +16,12 @@ func events(id, header int64, revs ...int64) *pb.WatchResponse {
 	return r
 }
 
+// at sets the revision of a response's header.
+func at(r *pb.WatchResponse, rev int64) *pb.WatchResponse {
+	r.Header = &pb.ResponseHeader{Revision: rev}
+	return r
+}
+
 func TestBrokenPromisesOfAStreamAreNoticed(t *testing.T) {
 	created := func(id int64) *pb.WatchResponse { return &pb.WatchResponse{WatchId: id, Created: true} }
 	canceled := func(id int64) *pb.WatchResponse { return &pb.WatchResponse{WatchId: id, Canceled: true} }
@@ -32,6 +38,8 @@ func TestBrokenPromisesOfAStreamAreNoticed(t *testing.T) {
 		"unasked fragments":              {[]*pb.WatchResponse{created(1), torn}, "not asked for"},
 		"an unasked third watcher":       {[]*pb.WatchResponse{created(1), created(2), created(3)}, "not asked for"},
 		"old history for a new watcher":  {[]*pb.WatchResponse{created(1), progress(-1, 9), created(2), events(2, 9, 4)}, ""},
+		"progress from before a watcher": {[]*pb.WatchResponse{at(created(2), 9), progress(-1, 9), events(2, 9, 4)}, ""},
+		"progress soon after a watcher":  {[]*pb.WatchResponse{at(created(2), 9), progress(-1, 10), events(2, 10, 4)}, "after progress 10"},
 		"backwards":                      {[]*pb.WatchResponse{created(1), events(1, 5, 5), events(1, 5, 4)}, "revision 4 after 5"},
 		"backwards in one response":      {[]*pb.WatchResponse{created(1), events(1, 5, 5, 4)}, "revision 4 after 5"},
 		"torn":                           {[]*pb.WatchResponse{created(1), events(1, 5, 5), events(1, 5, 5)}, "torn"},
