@@ -44,7 +44,7 @@ func (s server) LeaseKeys(ctx context.Context, id int64) ([][]byte, error) {
 // clients would lose sight of them without a word.
 func checkReserved(ctx context.Context, s *etcdserver.EtcdServer) error {
 	const shown = 10
-	found, err := s.KV().Range(ctx, []byte{0}, etcdapi.FirstClientKey, mvcc.RangeOptions{Limit: shown})
+	found, err := s.KV().Range(ctx, []byte{0}, etcdapi.FirstClientKey, mvcc.RangeOptions{Limit: shown, WithTotalCount: true})
 	if err != nil {
 		return fmt.Errorf("looking for keys in the reserved space: %w", err)
 	}
