@@ -155,7 +155,7 @@ func (r *run) awaitControls(p *watchPair) {
 // compares what they sent. It reports false if nothing can be known just now, as
 // while an alarm forbids the writes that it needs; a later barrier then compares.
 func (r *run) barrier(p *watchPair) bool {
-	cut := r.world.head
+	var cut int64
 	switch {
 	case !p.frozen():
 		if !r.reachStarts(p) {
