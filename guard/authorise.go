@@ -112,7 +112,7 @@ func (a access) compact(m *pb.CompactionRequest) error {
 		return err
 	}
 	age := a.r.caller.subject.CompactionAge()
-	if age == 0 || m.Revision <= a.g.heads.before(age) {
+	if age == 0 {
 		return nil
 	}
 	if m.Revision > a.g.etcd.Header().Revision {
@@ -122,7 +122,14 @@ func (a access) compact(m *pb.CompactionRequest) error {
 		a.g.count(a.r.caller, a.r.action, denied)
 		return rpctypes.ErrGRPCFutureRev
 	}
-	return a.g.denyCompaction(a.r, m.Revision, age)
+	switch a.g.heads.judge(m.Revision, age) {
+	case old:
+		return nil
+	case young:
+		return a.g.denyCompaction(a.r, m.Revision, age)
+	default:
+		return a.g.postponeCompaction(a.r, m.Revision, age)
+	}
 }
 
 // txnAccess judges what is inside a Txn.

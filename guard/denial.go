@@ -55,9 +55,19 @@ func (g *Guard) denyReserved(r *Request) error {
 func (g *Guard) denyCompaction(r *Request, revision int64, age time.Duration) error {
 	g.count(r.caller, r.action, denied)
 	g.denials.log("denied", r.caller, r.action, etcdapi.Range{}, func() string {
-		return fmt.Sprintf("revision %d is not known to be older than %v; wait, or lower compactionAge of the caller's rule", revision, age)
+		return fmt.Sprintf("revision %d is younger than %v; wait, or lower compactionAge of the caller's rule", revision, age)
 	})
 	return errPermissionDenied
+}
+
+// postponeCompaction is the answer of a member that was away when the revision was
+// made, or came to be old: not no, but not yet.
+func (g *Guard) postponeCompaction(r *Request, revision int64, age time.Duration) error {
+	g.count(r.caller, r.action, unsureYet)
+	g.denials.log("postponed", r.caller, r.action, etcdapi.Range{}, func() string {
+		return fmt.Sprintf("this member was not there to see how old revision %d is; within %v it will know, other members may know now", revision, age)
+	})
+	return unavailable("this member does not know yet how old the revision is; try another member, or later")
 }
 
 // limited is the answer to what is allowed, but is too much.

@@ -39,6 +39,9 @@ type Config struct {
 	// the head; policy rules that bound compaction by age need it. "" keeps it in
 	// memory: after a restart nothing is known to be old.
 	HeadHistory string
+	// HeadOnDisk is the head of the data as the member found it, and when that was
+	// written; the zero Head if there was none.
+	HeadOnDisk Head
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
 }
@@ -70,7 +73,7 @@ func New(c Config) *Guard {
 		log:     c.Log,
 		metrics: c.Metrics,
 		now:     c.Now,
-		heads:   newHeads(c.HeadHistory, c.Now, c.Log),
+		heads:   newHeads(c.HeadHistory, c.HeadOnDisk, c.Now, c.Log),
 		denials: newDenialLog(c.Log),
 	}
 	g.policy.Store(c.Policy)

@@ -2,6 +2,10 @@ package guard
 
 import (
 	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -237,18 +241,111 @@ func TestLimits(t *testing.T) {
 func TestCompactionKeepsWhatIsYoung(t *testing.T) {
 	f := newFixture(t)
 	compact := func(revision int64) *pb.CompactionRequest { return &pb.CompactionRequest{Revision: revision} }
-	f.heads.add(50)
-	f.mustDeny("apiserver", "KV/Compact", compact(50)) // a second old at most
-	f.clock = f.clock.Add(59 * time.Second)
+	for second := range 60 { // the head was at 50 for a minute, then it moved to 100
+		f.heads.add(50)
+		f.clock = f.clock.Add(time.Second)
+		if second == 0 {
+			f.mustDeny("apiserver", "KV/Compact", compact(51)) // seen to come later
+		}
+	}
 	f.heads.add(100)
-	f.mustDeny("apiserver", "KV/Compact", compact(50))
-	f.clock = f.clock.Add(time.Second)
 	f.mustPass("apiserver", "KV/Compact", compact(50))
 	f.mustPass("apiserver", "KV/Compact", compact(10))
 	f.mustDeny("apiserver", "KV/Compact", compact(51))
 	f.mustDeny("apiserver", "KV/Compact", compact(100)) // to the head: THREATS T8
 	f.mustPass("admin", "KV/Compact", compact(100))     // no age is asked of admin
 	f.mustDeny("team", "KV/Compact", compact(1))
+	if _, _, err := f.call(as("apiserver"), "KV/Compact", compact(101)); err != rpctypes.ErrGRPCFutureRev {
+		t.Errorf("compaction to the future: %v", err)
+	}
+}
+
+// TestOfWhatAMemberDidNotSeeItIsUnsure: a member that was away must not deny what
+// the others know to be old, nor allow what may be young.
+func TestOfWhatAMemberDidNotSeeItIsUnsure(t *testing.T) {
+	f := newFixture(t)
+	const age = time.Minute
+	judge := func(revision int64, want oldness) {
+		t.Helper()
+		if got := f.heads.judge(revision, age); got != want {
+			t.Errorf("revision %d after %v: %d, want %d", revision, f.clock.Format(time.TimeOnly), got, want)
+		}
+	}
+	judge(1, unsure) // nothing seen at all
+	f.heads.add(50)
+	judge(50, unsure) // it may have been there for long
+	judge(51, young)
+
+	f.clock = f.clock.Add(30 * time.Second) // away; then the head is at 80
+	f.heads.add(80)
+	f.clock = f.clock.Add(30 * time.Second)
+	f.heads.add(90)
+	judge(50, old)
+	judge(51, young) // nearly: the head was seen at 50 just at the limit
+	f.clock = f.clock.Add(10 * time.Second)
+	judge(60, unsure) // came between 70 and 40 seconds ago
+	judge(80, unsure)
+	judge(81, young)
+	f.clock = f.clock.Add(20 * time.Second)
+	judge(80, old)
+	judge(90, young)
+
+	f.etcd.revision = 100
+	_, _, err := f.call(as("apiserver"), "KV/Compact", &pb.CompactionRequest{Revision: 95})
+	if f.heads.judge(95, age) != young || err != errPermissionDenied {
+		t.Errorf("what is young: %v", err)
+	}
+	f.heads.samples = f.heads.samples[2:]
+	_, _, err = f.call(as("apiserver"), "KV/Compact", &pb.CompactionRequest{Revision: 90})
+	wantCode(t, err, codes.Unavailable, "does not know yet")
+	if n := f.counted("apiserver", "KV.Compact", "postponed"); n != 1 {
+		t.Errorf("%v counted as postponed", n)
+	}
+}
+
+func TestTheHistoryOfHeadsSurvivesARestartAsFarAsItCanBeTrue(t *testing.T) {
+	dir := t.TempDir()
+	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	clock := func() time.Time { return now }
+	file := filepath.Join(dir, "heads.json")
+	quiet := slog.New(slog.DiscardHandler)
+	first := newHeads(file, Head{}, clock, quiet)
+	first.add(10)
+	now = now.Add(time.Minute)
+	first.add(20)
+	first.save()
+
+	reborn := func(onDisk Head, head int64) *heads {
+		h := newHeads(file, onDisk, clock, quiet)
+		h.restore(head)
+		return h
+	}
+	died := Head{Time: now.Add(10 * time.Second), Revision: 30}
+	now = now.Add(time.Hour)
+	for name, test := range map[string]struct {
+		h    *heads
+		want []int64
+	}{
+		"all of it":                      {reborn(died, 40), []int64{10, 20, 30}},
+		"a store restored from a backup": {reborn(died, 15), []int64{10}},
+		"data from the future":           {reborn(Head{now.Add(time.Second), 30}, 40), []int64{10, 20}},
+		"data older than what was saved": {reborn(Head{now.Add(-2 * time.Hour), 30}, 40), []int64{10, 20}},
+		"no data":                        {reborn(Head{}, 40), []int64{10, 20}},
+	} {
+		var got []int64
+		for _, s := range test.h.samples {
+			got = append(got, s.Revision)
+		}
+		if !slices.Equal(got, test.want) {
+			t.Errorf("%s: %v, want %v", name, got, test.want)
+		}
+	}
+	if err := os.WriteFile(file, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if h := reborn(died, 40); len(h.samples) != 1 {
+		t.Errorf("a file that can't be read: %v", h.samples)
+	}
 }
 
 func TestADenialIsLoggedWithTheWayToAllowItAndSaysNothingToTheClient(t *testing.T) {

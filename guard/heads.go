@@ -15,43 +15,68 @@ import (
 // judged by the age of what it destroys. It samples once a second and keeps an
 // hour, and the last sample before that.
 type heads struct {
-	file string
-	now  func() time.Time
-	log  *slog.Logger
+	file   string
+	onDisk Head // as the data was when the member started
+	now    func() time.Time
+	log    *slog.Logger
 
 	mu      sync.Mutex
-	samples []headSample // oldest first; times and revisions only grow
+	samples []Head // oldest first; times and revisions only grow
 }
 
-type headSample struct {
+// Head is the head revision at one time. The zero Head says nothing.
+type Head struct {
 	Time     time.Time `json:"time"`
 	Revision int64     `json:"revision"`
 }
 
 const (
 	headInterval = time.Second
+	headGap      = 3 * time.Second // longer between two samples: the member was away
 	headSaved    = 15 * time.Second
 	headKept     = time.Hour
 )
 
-func newHeads(file string, now func() time.Time, log *slog.Logger) *heads {
-	return &heads{file: file, now: now, log: log}
+func newHeads(file string, onDisk Head, now func() time.Time, log *slog.Logger) *heads {
+	return &heads{file: file, onDisk: onDisk, now: now, log: log}
 }
 
-// before is a revision that was the head at least age ago, the highest that is
-// known; 0 when none is.
-func (h *heads) before(age time.Duration) int64 {
+// oldness is what is known of the age of a revision.
+type oldness uint8
+
+const (
+	unsure oldness = iota // it may be either: this member was away around that time
+	young
+	old
+)
+
+// judge says whether revision was the head at least age ago. A member that was away
+// does not know what became of the head meanwhile: for revisions that it saw appear
+// in one step across the limit it is unsure, and says so instead of denying what the
+// other members know to be old.
+func (h *heads) judge(revision int64, age time.Duration) oldness {
 	limit := h.now().Add(-age)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	var known int64
+	seen := false // something was seen at the limit or before it
 	for _, s := range h.samples {
-		if s.Time.After(limit) {
-			break
+		if !s.Time.After(limit) {
+			if revision <= s.Revision {
+				return old
+			}
+			seen = limit.Sub(s.Time) <= headGap
+			continue
 		}
-		known = s.Revision
+		// The first sample after the limit: what is above it came later.
+		if revision > s.Revision || seen {
+			return young
+		}
+		return unsure
 	}
-	return known
+	if seen {
+		return young
+	}
+	return unsure
 }
 
 func (h *heads) add(revision int64) {
@@ -66,7 +91,7 @@ func (h *heads) add(revision int64) {
 			h.samples = nil
 		}
 	}
-	h.samples = append(h.samples, headSample{now, revision})
+	h.samples = append(h.samples, Head{now, revision})
 	for len(h.samples) > 1 && now.Sub(h.samples[1].Time) > headKept {
 		h.samples = h.samples[1:]
 	}
@@ -91,34 +116,50 @@ func (h *heads) run(ctx context.Context, etcd Etcd) {
 	}
 }
 
-// restore takes back what an earlier run saved, as far as it can be true: nothing
-// from the future, and nothing above the head.
+// restore takes back what an earlier run saved, and what its data shows it to have
+// lived to see, as far as it can be true.
 func (h *heads) restore(head int64) {
+	saved := h.load()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, s := range append(saved, h.onDisk) {
+		if !h.follows(s, head) {
+			continue
+		}
+		h.samples = append(h.samples, s)
+	}
+}
+
+// follows reports whether s can be the next sample: not from the future, not above
+// the head, and not before what is there.
+func (h *heads) follows(s Head, head int64) bool {
+	if s.Time.IsZero() || s.Revision > head || s.Time.After(h.now()) {
+		return false
+	}
+	if len(h.samples) == 0 {
+		return true
+	}
+	last := h.samples[len(h.samples)-1]
+	return s.Revision >= last.Revision && !s.Time.Before(last.Time)
+}
+
+func (h *heads) load() (saved []Head) {
 	if h.file == "" {
-		return
+		return nil
 	}
 	data, err := os.ReadFile(h.file)
 	if errors.Is(err, fs.ErrNotExist) {
-		return
+		return nil
 	}
-	var saved []headSample
 	if err == nil {
 		err = json.Unmarshal(data, &saved)
 	}
 	if err != nil {
-		h.log.Warn("forgetting when revisions were made; compactions are denied until they are old again",
+		h.log.Warn("forgetting when revisions were made; compactions have to wait until they are old again",
 			slog.String("file", h.file), slog.Any("error", err))
-		return
+		return nil
 	}
-	now := h.now()
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for i, s := range saved {
-		if s.Revision > head || s.Time.After(now) || i > 0 && (s.Revision < saved[i-1].Revision || s.Time.Before(saved[i-1].Time)) {
-			break
-		}
-		h.samples = append(h.samples, s)
-	}
+	return saved
 }
 
 // save writes the samples, whole or not at all. Losing them delays a compaction;

@@ -17,10 +17,11 @@ const (
 	denied           // no rule allows it
 	overLimit        // allowed, but more than the caller's limits
 	refused          // not understood, or never served
+	unsureYet        // can't be decided yet; the caller may try again
 	resultCount
 )
 
-var resultNames = [resultCount]string{"allowed", "observed", "denied", "limited", "refused"}
+var resultNames = [resultCount]string{"allowed", "observed", "denied", "limited", "refused", "postponed"}
 
 // Metrics is what the guard counts. Its labels are bounded: callers are the names
 // that the policy gives them, actions and results are this program's own words.
@@ -36,7 +37,7 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 	m := &Metrics{
 		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "etcdguard_decisions_total",
-			Help: "Decisions of the guard, by the policy's name for the caller, the action and the result (allowed, observed, denied, limited, refused). A Txn counts one for its envelope and one for each compare and operation.",
+			Help: "Decisions of the guard, by the policy's name for the caller, the action and the result (allowed, observed, denied, limited, refused, postponed). A Txn counts one for its envelope and one for each compare and operation.",
 		}, []string{"caller", "action", "result"}),
 		overhead: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "etcdguard_request_overhead_seconds",

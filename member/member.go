@@ -93,6 +93,11 @@ func Start(ctx context.Context, c Config) (_ *Member, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("registering metrics: %w", err)
 	}
+	onDisk, err := headOnDisk(c.Etcd.Dir)
+	if err != nil {
+		// etcd will say what is wrong with its database; compactions only have to wait.
+		m.log.Warn("reading the newest revision on disk", slog.Any("error", err))
+	}
 	// The door's sockets are taken before etcd starts, so that a port in use stops
 	// the member before it joins anything. Nobody is let in yet.
 	if m.door, err = m.newDoor(); err != nil {
@@ -115,6 +120,7 @@ func Start(ctx context.Context, c Config) (_ *Member, err error) {
 		Log:         m.log,
 		Metrics:     guardMetrics,
 		HeadHistory: filepath.Join(c.Etcd.Dir, "etcdguard-heads.json"),
+		HeadOnDisk:  onDisk,
 	})
 	// Probes are answered from here on: a member that waits for its peers, or later
 	// for its keys, is alive, and kubelet must not restart it for that.
