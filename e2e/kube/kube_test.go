@@ -335,10 +335,15 @@ func noDenial(ctx context.Context, t *testing.T, c *cluster.Cluster, tally *clus
 	t.Logf("decisions about %s:\n%s", caller, cluster.Table(total))
 	allowed := map[string]int{}
 	for d, n := range total {
-		if d.Result != "allowed" {
-			t.Errorf("%s was %s %s %d times", caller, d.Result, d.Action, n)
-		} else {
+		switch {
+		case d.Result == "allowed":
 			allowed[d.Action] = n
+		case d.Result == "postponed" && d.Action == "KV.Compact":
+			// The member that was killed said "not yet": see aftermath_test.go. The
+			// next compaction takes that history too.
+			t.Logf("%d compactions were postponed by a member that had been away", n)
+		default:
+			t.Errorf("%s was %s %s %d times", caller, d.Result, d.Action, n)
 		}
 	}
 	for action, least := range map[string]int{
