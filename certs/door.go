@@ -80,6 +80,9 @@ type plainConn struct{ net.Conn }
 
 // ServerHandshake implements credentials.TransportCredentials.
 func (d *Door) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	if c, ok := raw.(*relayed); ok {
+		return c, c.authInfo(), nil
+	}
 	given := d.begin(raw)
 	defer d.end(given)
 	if plain, ok := raw.(plainConn); ok {
@@ -134,9 +137,8 @@ func (d *Door) admitPlain(raw plainConn) (net.Conn, credentials.AuthInfo, error)
 	if err != nil && len(start) == 0 {
 		return nil, nil, io.EOF
 	}
-	if err := raw.SetReadDeadline(time.Time{}); err != nil {
-		return nil, nil, err
-	}
+	// The deadline stays: it stands in for gRPC's own, which it replaced, until gRPC
+	// has read the preface and takes it off; take does so for HTTP/1.1.
 	c := d.admit(peekedConn{raw.Conn, buffered}, raw.RemoteAddr(), nil)
 	if !bytes.Equal(start, http2Preface) {
 		return nil, nil, d.http.take(c)

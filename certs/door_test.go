@@ -300,3 +300,41 @@ func TestADoorOnlyLetsIn(t *testing.T) {
 		t.Error("a clone would count other connections")
 	}
 }
+
+// What the JSON gateway does inside the process is done by the caller over HTTP.
+func TestARelayedConnectionIsItsCallers(t *testing.T) {
+	f := newFiles(t)
+	d := NewDoor(DoorConfig{Source: f.source(f.config())})
+	r := NewRelay()
+	alice := &Peer{Certificates: []*x509.Certificate{f.issue(pki.Client, "alice").Certificate}, Address: &net.TCPAddr{Port: 1}}
+	for name, peer := range map[string]*Peer{"alice": alice, "nobody": {Address: &net.TCPAddr{Port: 2}}} {
+		go func() {
+			if c, err := r.Dial(t.Context(), peer); err == nil {
+				defer c.Close()
+				c.Read(make([]byte, 1))
+			}
+		}()
+		raw, err := r.Accept()
+		check(t, err)
+		c, auth, err := d.ServerHandshake(raw)
+		check(t, err)
+		if c.RemoteAddr().(*Addr).Peer != peer {
+			t.Errorf("%s: the connection is another's", name)
+		}
+		info, secure := auth.(credentials.TLSInfo)
+		if secure != (peer == alice) || secure && info.State.VerifiedChains[0][0] != alice.Leaf() {
+			t.Errorf("%s: etcd gets %v", name, auth)
+		}
+		c.Close()
+	}
+	if d.Open() != 0 {
+		t.Error("relayed connections are counted beside the ones that they belong to")
+	}
+	r.Close()
+	if _, err := r.Dial(t.Context(), alice); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("dialling a closed relay: %v", err)
+	}
+	if _, err := r.Accept(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("accepting from a closed relay: %v", err)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -26,8 +27,15 @@ func readRevocations(file string, authorities []*x509.Certificate) (revocations,
 		return revocations{}, err
 	}
 	r := revocations{serials: map[revokedSerial]struct{}{}}
-	for n, der := range derBlocks(data) {
+	blocks, err := derBlocks(data)
+	if err != nil {
+		return revocations{}, fmt.Errorf("reading %s: %w", file, err)
+	}
+	for n, der := range blocks {
 		list, err := x509.ParseRevocationList(der)
+		if err == nil && len(list.Raw) != len(der) {
+			err = errors.New("something follows it; several lists have to be PEM")
+		}
 		if err != nil {
 			return revocations{}, fmt.Errorf("reading list %d of %s: %w", n+1, file, err)
 		}
@@ -45,19 +53,28 @@ func readRevocations(file string, authorities []*x509.Certificate) (revocations,
 	return r, nil
 }
 
-// derBlocks splits a file of PEM lists; a file without PEM is one DER list.
-func derBlocks(data []byte) (blocks [][]byte) {
-	for rest := data; ; {
-		var block *pem.Block
-		if block, rest = pem.Decode(rest); block == nil {
+// derBlocks splits a file of PEM lists; a file without PEM is one DER list. What is
+// passed over revokes nothing, so nothing is: half a file is what there is to read
+// while another is written in place.
+func derBlocks(data []byte) (blocks [][]byte, err error) {
+	begun := bytes.Count(data, []byte("-----BEGIN "))
+	rest := data
+	for {
+		block, after := pem.Decode(rest)
+		if block == nil {
 			break
 		}
-		blocks = append(blocks, block.Bytes)
+		blocks, rest = append(blocks, block.Bytes), after
 	}
-	if blocks == nil {
-		blocks = [][]byte{data}
+	switch {
+	case begun == 0:
+		return [][]byte{data}, nil
+	case len(blocks) != begun:
+		return nil, fmt.Errorf("%d PEM blocks begin and %d can be read; write it whole, and put it in place with a rename", begun, len(blocks))
+	case len(bytes.TrimSpace(rest)) > 0:
+		return nil, errors.New("something follows the last PEM block; write lists as PEM, or one as DER")
 	}
-	return blocks
+	return blocks, nil
 }
 
 func signerOf(list *x509.RevocationList, authorities []*x509.Certificate) *x509.Certificate {

@@ -148,6 +148,11 @@ func (d *door) serve(m *Member) {
 		grpc.UnknownServiceHandler(m.guard.UnknownMethod),
 	)...)
 	web := m.webServer(m.guard.HTTP(m.clientHandler()))
+	if m.servesGateway() {
+		g := m.newGateway()
+		g.attach(web)
+		d.start(func() error { return d.grpc.Serve(g.relay) })
+	}
 	d.servers = append(d.servers, web)
 	d.start(func() error { return web.Serve(d.certs.HTTP()) })
 	for _, l := range d.web {
