@@ -34,7 +34,9 @@ type GuardConfig struct {
 	// UnsafePprof allows --enable-pprof and --log-level=debug, and serves
 	// /debug/pprof on the client port to callers who may HTTP.Debug.
 	UnsafePprof bool `yaml:"unsafe-pprof"`
-	// UnsafeJSONGateway allows --enable-grpc-gateway.
+	// UnsafeJSONGateway allows --enable-grpc-gateway: JSON over HTTP/1.1 under /v3/.
+	// Callers are who their certificate says there too, but fields that the gateway
+	// does not know are dropped and not refused.
 	UnsafeJSONGateway bool `yaml:"unsafe-json-gateway"`
 	// UnsafeOpenDataDir allows a data directory that others can read.
 	UnsafeOpenDataDir bool `yaml:"unsafe-open-data-dir"`

@@ -281,7 +281,10 @@ func (w *world) curl(cn string) *http.Client {
 	return &http.Client{Transport: transport, Timeout: time.Minute}
 }
 
-var withPrefix = clientv3.WithPrefix()
+var (
+	withPrefix = clientv3.WithPrefix()
+	countOnly  = clientv3.WithCountOnly()
+)
 
 func check(t testing.TB, err error) {
 	t.Helper()

@@ -8,9 +8,11 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"go.etcd.io/etcd/client/pkg/v3/transport"
 	"go.etcd.io/etcd/server/v3/embed"
+	"go.etcd.io/etcd/server/v3/storage/wal"
 
 	"github.com/etcdguard/etcdguard/certs"
 	"github.com/etcdguard/etcdguard/policy"
@@ -24,6 +26,7 @@ func preflight(etcd *embed.Config, guard *GuardConfig, p *policy.Policy) (warnin
 	f.clientTLS(etcd, guard)
 	f.peers(etcd, guard, p)
 	f.dataDir(etcd.Dir, guard)
+	f.space(etcd)
 	if f.errs == nil {
 		f.err(checkWAL(etcd))
 	}
@@ -56,7 +59,7 @@ func (f *findings) unsafe(option string, allowed bool, what, fix string) {
 func (f *findings) doors(c *embed.Config, g *GuardConfig) {
 	if c.FlagsExplicitlySet["enable-grpc-gateway"] && c.EnableGRPCGateway {
 		f.unsafe("unsafe-json-gateway", g.UnsafeJSONGateway,
-			"--enable-grpc-gateway: the JSON gateway makes every caller look like the server itself", "remove it")
+			"--enable-grpc-gateway: JSON over HTTP is one more way in, and it drops fields that it does not know instead of refusing them", "remove it")
 	}
 	if c.EnablePprof {
 		f.unsafe("unsafe-pprof", g.UnsafePprof,
@@ -194,6 +197,42 @@ func (f *findings) keyFile(option, file string) {
 	}
 	if info.Mode().Perm()&0o007 != 0 {
 		f.err(fmt.Errorf("the key %s is open to everybody (mode %04o); chmod 0600 it (%s)", file, info.Mode().Perm(), option))
+	}
+}
+
+// space refuses to begin a member's data where its first log segment does not fit:
+// etcd would panic over that with half of its files made. Where there is data
+// already a full disk is only warned of, since a start may be part of the cure.
+func (f *findings) space(c *embed.Config) {
+	dir := walDir(c)
+	_, err := os.Stat(dir)
+	fresh := errors.Is(err, fs.ErrNotExist)
+	left, err := spaceLeft(dir)
+	if err != nil || left >= wal.SegmentSizeBytes {
+		return // who can't say how much is left says nothing
+	}
+	what := fmt.Sprintf("the file system of %s has %d MiB left and etcd takes %d for each segment of its log", dir, left>>20, wal.SegmentSizeBytes>>20)
+	if fresh {
+		f.err(fmt.Errorf("%s; make room there, or choose another --data-dir or --wal-dir", what))
+		return
+	}
+	f.warnings = append(f.warnings, what+"; make room there before it stops")
+}
+
+// spaceLeft is how much an unprivileged process may still write at path, or at the
+// nearest directory above it that is there.
+func spaceLeft(path string) (int64, error) {
+	for {
+		var s syscall.Statfs_t
+		err := syscall.Statfs(path, &s)
+		if err == nil {
+			return int64(s.Bavail) * int64(s.Bsize), nil
+		}
+		if above := filepath.Dir(path); errors.Is(err, fs.ErrNotExist) && above != path {
+			path = above
+			continue
+		}
+		return 0, err
 	}
 }
 

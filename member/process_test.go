@@ -101,6 +101,19 @@ func (p *process) exit() int {
 	return p.cmd.ProcessState.ExitCode()
 }
 
+// contextOf ends when the process does.
+func contextOf(ctx context.Context, p *process) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		select {
+		case <-p.exited:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, cancel
+}
+
 // ready is what etcd's own test framework waits for.
 const ready = "ready to serve client requests"
 

@@ -24,10 +24,7 @@ import (
 // member in turn if the upgrade rolls on. A log that can't be opened is left for
 // etcd to report.
 func checkWAL(c *embed.Config) error {
-	dir := c.WalDir
-	if dir == "" {
-		dir = filepath.Join(c.Dir, "member", "wal")
-	}
+	dir := walDir(c)
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -64,4 +61,12 @@ func checkWAL(c *embed.Config) error {
 		}
 	}
 	return nil
+}
+
+// walDir is where etcd keeps its write-ahead log.
+func walDir(c *embed.Config) string {
+	if c.WalDir != "" {
+		return c.WalDir
+	}
+	return filepath.Join(c.Dir, "member", "wal")
 }
