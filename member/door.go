@@ -93,9 +93,6 @@ func clientTrust(c *embed.Config) certs.Config {
 		AllowedHostnames:  t.AllowedHostnames,
 		AllowedCNs:        t.AllowedCNs,
 	}
-	if t.AllowedHostname != "" {
-		trust.AllowedHostnames = append(trust.AllowedHostnames, t.AllowedHostname)
-	}
 	// Validate has accepted these; an error here would be etcd's own.
 	trust.MinVersion, _ = tlsutil.GetTLSVersion(c.TlsMinVersion)
 	trust.MaxVersion, _ = tlsutil.GetTLSVersion(c.TlsMaxVersion)

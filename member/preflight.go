@@ -140,7 +140,7 @@ func (f *findings) peers(c *embed.Config, g *GuardConfig, p *policy.Policy) {
 		f.err(err)
 		return
 	}
-	if shared == "" || len(t.AllowedCNs) > 0 || len(t.AllowedHostnames) > 0 || t.AllowedCN != "" || t.AllowedHostname != "" {
+	if shared == "" || len(t.AllowedCNs) > 0 || len(t.AllowedHostnames) > 0 {
 		return
 	}
 	what := fmt.Sprintf("clients and peers share the authority %q: a client certificate opens the peer port, past the guard", shared)
