@@ -111,8 +111,9 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "this host name is not in --host-whitelist", http.StatusMisdirectedRequest)
 		return
 	}
-	// A watch lasts longer than any request may take to be sent.
-	if err := http.NewResponseController(w).SetReadDeadline(time.Time{}); err != nil {
+	// A watch lasts longer than any request may take to be sent, or answered.
+	control := http.NewResponseController(w)
+	if err := errors.Join(control.SetReadDeadline(time.Time{}), control.SetWriteDeadline(time.Time{})); err != nil {
 		http.Error(w, "this connection can't carry a stream", http.StatusInternalServerError)
 		return
 	}

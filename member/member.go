@@ -49,6 +49,8 @@ type Member struct {
 	done    chan error
 	stopped sync.Once
 
+	reloading sync.Mutex
+
 	policySeen filewatch.State // before it was first read
 }
 
@@ -231,6 +233,8 @@ func (m *Member) watchPolicy(ctx context.Context) {
 }
 
 func (m *Member) reloadPolicy() error {
+	m.reloading.Lock() // SIGHUP and the timer: the older of two readings must not win
+	defer m.reloading.Unlock()
 	p, err := policy.Load(m.config.Guard.Policy)
 	m.metrics.reloaded("policy", err)
 	if err != nil {

@@ -2,6 +2,7 @@ package member
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -165,9 +166,10 @@ func (f *findings) peerCertificate(t transport.TLSInfo) {
 	}
 }
 
-// sharedAuthority returns the name of an authority that both files hold, "" for
+// sharedAuthority returns the name of an authority of clients that peers trust, "" for
 // none. Keys are compared: a certificate that was issued anew for the same key is
-// the same authority.
+// the same authority. One that an authority of the peers has signed is trusted there
+// too: a client only has to send it along.
 func sharedAuthority(clients, peers string) (string, error) {
 	ofClients, err := certs.ReadCertificates(clients)
 	if err != nil {
@@ -177,7 +179,14 @@ func sharedAuthority(clients, peers string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("loading the peer authorities: %w (--peer-trusted-ca-file)", err)
 	}
+	trusted := x509.NewCertPool()
+	for _, b := range ofPeers {
+		trusted.AddCert(b)
+	}
 	for _, a := range ofClients {
+		if _, err := a.Verify(x509.VerifyOptions{Roots: trusted, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}); err == nil {
+			return a.Subject.String(), nil
+		}
 		for _, b := range ofPeers {
 			if string(a.RawSubjectPublicKeyInfo) == string(b.RawSubjectPublicKeyInfo) {
 				return a.Subject.String(), nil

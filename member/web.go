@@ -51,6 +51,7 @@ func (m *Member) webServer(h http.Handler) *http.Server {
 		ConnContext:       guard.ConnContext,
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       30 * time.Second,
+		WriteTimeout:      2 * time.Minute, // for an answer that nobody reads
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          log.New(io.Discard, "", 0), // clients' faults; the guard logs its own
@@ -69,6 +70,9 @@ func (d *door) probeListener(l net.Listener, secure bool) net.Listener {
 	})
 }
 
+// acceptAgain is how long accepting rests when the process is out of files.
+const acceptAgain = 100 * time.Millisecond
+
 // refuseGRPC lets the connections of one listener in to the HTTP/1.1 side only.
 type refuseGRPC struct {
 	*certs.Door
@@ -78,6 +82,13 @@ type refuseGRPC struct {
 func (r *refuseGRPC) run() error {
 	for {
 		c, err := r.Listener.Accept()
+		var passing interface{ Temporary() bool }
+		if errors.As(err, &passing) && passing.Temporary() {
+			// Out of files, say. It is not for one port to end the member for it: gRPC
+			// and net/http wait, too.
+			time.Sleep(acceptAgain)
+			continue
+		}
 		if err != nil {
 			return err
 		}
