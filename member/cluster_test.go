@@ -60,6 +60,22 @@ func (w *world) id(c *clientv3.Client) uint64 {
 	return 0
 }
 
+// remove takes other out of the cluster. It does not lead when that happens: a
+// leader that goes may be gone before it has answered.
+func (w *world) remove(other *world) {
+	w.t.Helper()
+	admin, leaving := w.client("admin"), other.client("admin")
+	mine, its := w.id(admin), other.id(admin)
+	now, err := admin.Status(withTimeout(w.t), admin.Endpoints()[0])
+	check(w.t, err)
+	if now.Leader == its {
+		_, err := leaving.MoveLeader(withTimeout(w.t), mine)
+		check(w.t, err)
+	}
+	_, err = admin.MemberRemove(withTimeout(w.t), its)
+	check(w.t, err)
+}
+
 // A member that was removed must not sit there with its doors open and old data.
 func TestARemovedMemberEndsItsStreamsAndItself(t *testing.T) {
 	one, two := newPair(t)
@@ -70,16 +86,14 @@ func TestARemovedMemberEndsItsStreamsAndItself(t *testing.T) {
 		t.FailNow()
 	}
 	watch := openWatch(t, two.dial("admin"), "/w/a")
-	admin := one.client("admin")
-	_, err := admin.MemberRemove(withTimeout(t), two.id(admin))
-	check(t, err)
+	one.remove(two)
 	if err := watch.RecvMsg(&pb.WatchResponse{}); status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "left its cluster") {
 		t.Errorf("the watch on the removed member ended with %v", err)
 	}
 	if code := p.exit(); code != 0 {
 		t.Errorf("exit code %d:\n%s", code, p.out)
 	}
-	_, err = admin.Put(withTimeout(t), "/w/a", "1")
+	_, err := one.client("admin").Put(withTimeout(t), "/w/a", "1")
 	check(t, err) // the one that is left goes on
 }
 
@@ -91,9 +105,7 @@ func TestDoneYieldsWhenTheMemberIsRemoved(t *testing.T) {
 	if m1 == nil || m2 == nil {
 		t.FailNow()
 	}
-	admin := one.client("admin")
-	_, err := admin.MemberRemove(withTimeout(t), two.id(admin))
-	check(t, err)
+	one.remove(two)
 	select {
 	case err := <-m2.Done():
 		check(t, err)

@@ -174,8 +174,8 @@ func TestLockAndElectionAreNotServed(t *testing.T) {
 				for _, request := range r.requests(t) {
 					called++
 					_, err := r.call(ctx, t, admin, request)
-					if status.Code(err) != codes.Unimplemented || !strings.Contains(err.Error(), r.name) {
-						t.Errorf("%s was answered with %v; want Unimplemented, naming it", r.name, err)
+					if status.Code(err) != codes.Unimplemented || !strings.Contains(err.Error(), string(d.Parent().FullName())) {
+						t.Errorf("%s was answered with %v; want Unimplemented, naming the service", r.name, err)
 					}
 				}
 			}
