@@ -9,6 +9,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/etcdguard/etcdguard/policy"
 )
 
 // heads remembers which revision was the head when, so that a compaction can be
@@ -34,7 +36,7 @@ const (
 	headInterval = time.Second
 	headGap      = 3 * time.Second // longer between two samples: the member was away
 	headSaved    = 15 * time.Second
-	headKept     = time.Hour
+	headKept     = policy.MaxCompactionAge
 )
 
 func newHeads(file string, onDisk Head, now func() time.Time, log *slog.Logger) *heads {

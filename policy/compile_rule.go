@@ -146,12 +146,20 @@ func (c *ruleCompiler) actions(e *ruleEntry, own []interval) ([]grant, time.Dura
 	return []grant{g}, age
 }
 
+// MaxCompactionAge is the highest compactionAge. Members keep the history of the head
+// for as long.
+const MaxCompactionAge = time.Hour
+
 func (c *ruleCompiler) compactionAge(e *ruleEntry, grants []grant) {
 	if e.CompactionAge == nil {
 		return
 	}
 	if *e.CompactionAge < 0 {
 		c.wrong(".compactionAge", "is negative", "write a duration such as 4m30s")
+	}
+	if *e.CompactionAge > MaxCompactionAge {
+		c.wrong(".compactionAge", fmt.Sprintf("is more than %v, as far as a member remembers: no compaction would ever be allowed", MaxCompactionAge),
+			fmt.Sprintf("write %v or less", MaxCompactionAge))
 	}
 	if !slices.ContainsFunc(grants, func(g grant) bool { return g.actions.has(etcdapi.KVCompact) }) {
 		c.wrong(".compactionAge", "the rule does not allow compaction", "remove it, or add the action KV.Compact")
