@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"runtime"
 	"testing"
 	"time"
 
@@ -166,5 +167,70 @@ func TestACreateThatIsJudgedAfterTheEndTakesNothing(t *testing.T) {
 	}
 	if n := c.account.watchers.Load(); n != 0 {
 		t.Errorf("%d watchers are never given back", n)
+	}
+}
+
+// One client that never reads must hold up neither the policy, nor the end, nor
+// anybody else.
+func TestAClientThatNeverReadsHoldsUpNobody(t *testing.T) {
+	f := newFixture(t)
+	deafCtx, hangUp := context.WithCancel(as("team"))
+	defer hangUp()
+	deaf, s, deafEnded := f.lasting(deafCtx)
+	deaf.toServer <- create("/team/", "/team0")
+	wantCreated(t, deaf.answer(t), 0)
+	for range 3 * cap(deaf.toClient) { // until its SendMsg blocks, with the stream's lock held
+		select {
+		case s.send <- event(0, "/team/x"):
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	deaf.toServer <- create("/other", "") // its denial waits behind them
+
+	other, _, otherEnded := f.lasting(as("apiserver"))
+	other.toServer <- create("/registry/", "/registry0")
+	wantCreated(t, other.answer(t), 0)
+
+	done := make(chan struct{})
+	go func() {
+		f.SetPolicy(parsePolicy(t, narrowed))
+		f.SetReady(false)
+		f.Drain("going away")
+		close(done)
+	}()
+	await(t, "the policy is in force and the streams are told to end", done)
+	wantCode(t, await(t, "the other's stream ends", otherEnded), codes.Unavailable, "going away")
+	hangUp() // or its connection is closed, as the door does in the end
+	if err := await(t, "the deaf one's stream ends", deafEnded); err == nil {
+		t.Error("it ended well")
+	}
+}
+
+// Streams come and go by the thousand; what was kept for them goes with them.
+func TestStreamsLeaveNothingBehind(t *testing.T) {
+	f := newFixture(t)
+	before := runtime.NumGoroutine()
+	for range 2000 {
+		ctx, hangUp := context.WithCancel(as("team"))
+		w, _, ended := f.lasting(ctx)
+		w.toServer <- create("/team/", "/team0")
+		w.toServer <- create("/other", "")
+		w.answer(t)
+		hangUp()
+		await(t, "the stream ends", ended)
+	}
+	deadline := time.Now().Add(10 * time.Second)
+	for runtime.NumGoroutine() > before+5 && time.Now().Before(deadline) {
+		time.Sleep(10 * time.Millisecond)
+	}
+	if now := runtime.NumGoroutine(); now > before+5 {
+		t.Errorf("%d goroutines before, %d after", before, now)
+	}
+	c, err := f.callerOf(as("team"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if open, watchers := len(f.streams.all()), c.account.watchers.Load(); open != 0 || watchers != 0 {
+		t.Errorf("%d streams and %d watchers are kept", open, watchers)
 	}
 }
