@@ -1,0 +1,85 @@
+package member
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/etcdguard/etcdguard/guard"
+	"github.com/etcdguard/etcdguard/policy"
+)
+
+func page(t *testing.T) string {
+	t.Helper()
+	return string(mustRead(t, "../docs/member.md"))
+}
+
+// section is what stands under a heading of the page.
+func section(t *testing.T, heading string) string {
+	t.Helper()
+	_, after, found := strings.Cut(page(t), "\n## "+heading+"\n")
+	if !found {
+		t.Fatalf("the page has no section %q", heading)
+	}
+	text, _, _ := strings.Cut(after, "\n## ")
+	return text
+}
+
+func TestThePageHasEveryFieldOfTheGuardConfiguration(t *testing.T) {
+	var shown []string
+	for _, row := range regexp.MustCompile("(?m)^\\| `([a-zA-Z-]+)` \\|").FindAllStringSubmatch(section(t, "guard.yaml"), -1) {
+		shown = append(shown, row[1])
+	}
+	if !slices.Equal(shown, guardFields()) {
+		t.Errorf("the page shows\n%q\nand the code has\n%q", shown, guardFields())
+	}
+}
+
+func TestThePageHasEveryMetric(t *testing.T) {
+	names := declared{}
+	_, err := guard.NewMetrics(names)
+	check(t, err)
+	_, err = newMetrics(names)
+	check(t, err)
+	text := section(t, "Metrics")
+	shown := map[string]bool{}
+	for _, name := range regexp.MustCompile(`etcdguard_[a-z_]+`).FindAllString(text, -1) {
+		shown[name] = true
+		if !names[name] {
+			t.Errorf("the page shows %s, which nothing exports", name)
+		}
+	}
+	for name := range names {
+		if !shown[name] {
+			t.Errorf("the page lacks %s", name)
+		}
+	}
+}
+
+// The two files that the page gives an operator to start with are read as they stand.
+func TestThePagesExamplesAreGood(t *testing.T) {
+	dir := t.TempDir()
+	files := 0
+	for _, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(page(t), -1) {
+		text := regexp.MustCompile(`(?m)^   `).ReplaceAllString(block[1], "")
+		name := regexp.MustCompile(`# /etc/etcd/(\S+)`).FindStringSubmatch(text)
+		if name == nil {
+			t.Fatalf("an example without a name:\n%s", text)
+		}
+		check(t, os.WriteFile(filepath.Join(dir, name[1]), []byte(text), 0o600))
+		files++
+	}
+	if files != 2 {
+		t.Fatalf("%d examples", files)
+	}
+	c, err := LoadGuardConfig(filepath.Join(dir, "guard.yaml"))
+	check(t, err)
+	p, err := policy.Load(c.Policy)
+	check(t, err)
+	if p.Enforces() {
+		t.Error("the policy to begin with denies")
+	}
+}
