@@ -75,7 +75,7 @@ func TestEveryMutantFits(t *testing.T) {
 
 func TestEveryMutantIsNoticed(t *testing.T) {
 	if !*flagRun {
-		t.Skip("takes half an hour: go test ./internal/difftest/mutants -mutants -timeout 2h -v")
+		t.Skip("takes twenty minutes: go test ./internal/difftest/mutants -mutants -timeout 2h -v")
 	}
 	if failed, out := noticedBy(t, "", append([]string{"-run", "."}, unitPackages...)...); len(failed) > 0 {
 		t.Fatalf("the tests fail without a mutant (%s): nothing can be learnt\n%s", strings.Join(failed, ", "), out)

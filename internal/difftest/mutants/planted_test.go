@@ -184,9 +184,9 @@ var planted = []mutant{
 	},
 	{
 		name: "a young revision may be compacted",
-		file: "guard/authorise.go",
-		old:  "m.Revision <= a.g.heads.before(age)",
-		new:  "m.Revision >= a.g.heads.before(age)",
+		file: "guard/heads.go",
+		old:  "if revision <= s.Revision {\n\t\t\t\treturn old",
+		new:  "if revision >= s.Revision {\n\t\t\t\treturn old",
 	},
 	{
 		name: "a connection keeps the policy that it came under",
