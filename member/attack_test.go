@@ -9,13 +9,16 @@ import (
 	"errors"
 	"math/big"
 	"net"
+	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/etcdguard/etcdguard/certs"
 	"github.com/etcdguard/etcdguard/pki"
+	"github.com/etcdguard/etcdguard/policy"
 )
 
 // A client whose authority is an intermediate of the peers' sends that along, and is
@@ -64,6 +67,26 @@ func TestAnAuthorityBelowThatOfThePeersIsShared(t *testing.T) {
 		if (name != "") != c.shared {
 			t.Errorf("clients by %s, peers by %s: shared is %q", c.clients, c.peers, name)
 		}
+	}
+}
+
+// The write-ahead log holds every value, wherever it lies.
+func TestALogThatOthersCanReadIsRefusedAsDataIs(t *testing.T) {
+	w := newWorld(t)
+	wal := filepath.Join(w.dir, "wal")
+	if err := os.Mkdir(wal, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	c, err := w.config("wal-dir=" + wal)
+	check(t, err)
+	rules, err := policy.Load(c.Guard.Policy)
+	check(t, err)
+	if _, err := preflight(c.Etcd, c.Guard, rules); err == nil || !strings.Contains(err.Error(), wal) {
+		t.Errorf("accepted: %v", err)
+	}
+	check(t, os.Chmod(wal, 0o700))
+	if _, err := preflight(c.Etcd, c.Guard, rules); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -27,6 +27,9 @@ func preflight(etcd *embed.Config, guard *GuardConfig, p *policy.Policy) (warnin
 	f.clientTLS(etcd, guard)
 	f.peers(etcd, guard, p)
 	f.dataDir(etcd.Dir, guard)
+	if etcd.WalDir != "" {
+		f.dataDir(etcd.WalDir, guard) // the log holds values, too
+	}
 	f.space(etcd)
 	if f.errs == nil {
 		f.err(checkWAL(etcd))
@@ -234,6 +237,9 @@ func spaceLeft(path string) (int64, error) {
 	for {
 		var s syscall.Statfs_t
 		err := syscall.Statfs(path, &s)
+		if err == nil && s.Blocks == 0 {
+			return 0, errors.New("the file system does not say how large it is") // FUSE, say
+		}
 		if err == nil {
 			return int64(s.Bavail) * int64(s.Bsize), nil
 		}

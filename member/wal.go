@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
 	"path/filepath"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -25,8 +23,8 @@ import (
 // etcd to report.
 func checkWAL(c *embed.Config) error {
 	dir := walDir(c)
-	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		return nil
+	if !wal.Exist(dir) {
+		return nil // nothing yet, or an empty folder that was mounted for it
 	}
 	lg := zap.NewNop()
 	marks, err := wal.ValidSnapshotEntries(lg, dir)
