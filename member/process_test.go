@@ -55,7 +55,7 @@ func spawn(t testing.TB, args []string, environment ...string) *process {
 	p := &process{t: t, cmd: exec.Command(os.Args[0], args...), out: &output{}, exited: make(chan struct{})}
 	p.cmd.Env = append(append(os.Environ(), asMember+"=1"), environment...)
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	p.cmd.SysProcAttr = diesWithThisProcess()
 	check(t, p.cmd.Start())
 	go func() { p.cmd.Wait(); close(p.exited) }()
 	t.Cleanup(func() { p.cmd.Process.Kill(); <-p.exited })
