@@ -18,7 +18,7 @@ import (
 
 // somewhere is a listen address that is free as far as these tests go: nothing
 // here starts a member.
-const somewhere = "127.0.0.1:38400"
+const somewhere = "127.0.0.1:18400" // below the ports that connections of other tests take
 
 func prepared(t *testing.T, dir string, cfg Config) []placement {
 	t.Helper()
@@ -113,7 +113,7 @@ func TestPrepareAgainChangesNothing(t *testing.T) {
 func TestPlanHoldsOnToData(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "c")
 	prepared(t, dir, Config{Listen: somewhere})
-	other := Config{Members: 1, Listen: "127.0.0.1:38500"}
+	other := Config{Members: 1, Listen: "127.0.0.1:18500"}
 
 	if places := prepared(t, dir, other); len(places) != 1 || places[0].client.Port() != 38500 {
 		t.Errorf("a cluster that never ran is not made over: %v", places)
