@@ -106,23 +106,28 @@ func differences(stock, got results) []difference {
 			worse[name] = failed
 		}
 	}
-	for name, is := range worse {
-		if _, explained := worse[parent(name)]; is == missing && explained {
-			delete(worse, name) // its parent ended before it
-		}
-	}
 	var list []difference
 	for name, is := range worse {
-		explained := false
-		for other := range worse {
-			explained = explained || below(other, name)
-		}
-		if !explained {
+		if !explained(worse, name) {
 			list = append(list, difference{test: name, ended: is})
 		}
 	}
 	sort.Slice(list, func(i, j int) bool { return list[i].test < list[j].test })
 	return list
+}
+
+// explained reports whether another difference tells more: one below it, or, if it
+// was not reached, what ended its parent.
+func explained(worse map[string]status, name string) bool {
+	if _, above := worse[parent(name)]; worse[name] == missing && above {
+		return true
+	}
+	for other, is := range worse {
+		if below(other, name) && is != missing {
+			return true
+		}
+	}
+	return false
 }
 
 func stockPassedAbove(stock results, name string) bool {
@@ -152,7 +157,11 @@ func judge(found []difference, list []expectation, ran []string, says func(strin
 				continue
 			}
 			met[e.Tests[at]] = true
-			if d.ended == missing || strings.Contains(says(d.test), e.Shows) {
+			speaker := d.test
+			if d.ended == missing {
+				speaker = top(d.test)
+			}
+			if strings.Contains(says(speaker), e.Shows) {
 				d.why = &list[i]
 			}
 		}

@@ -125,7 +125,7 @@ func newRunner(ctx context.Context, o options, w *workshop) (*runner, error) {
 			return nil, err
 		}
 	}
-	if r.log, err = os.Create(filepath.Join(w.cache, "output.json")); err != nil {
+	if r.log, err = os.Create(filepath.Join(w.cache, "output-"+o.suite+".json")); err != nil {
 		return nil, err
 	}
 	if !o.list {
@@ -161,8 +161,8 @@ func (r *runner) part(ctx context.Context, p part) (tally, error) {
 		r.base.replace(ran, j.results)
 	}
 	t := tally{name: p.name, ran: ran, stock: r.base.Tests.of(ran), got: j.results, verdict: r.judge(j, ran)}
-	for _, d := range t.verdict.unexpected {
-		fmt.Printf("\n--- %s, twice ---\n%s\n", d.test, tail(j.says(d.test), 25))
+	for _, name := range tops(t.verdict.unexpected) {
+		fmt.Printf("\n--- %s, twice; the end of what it said ---\n%s\n", name, excerpt(j.says(name), 15))
 	}
 	for _, name := range qualified(p.pkg, again) {
 		if t.got[name] == passed {
@@ -251,6 +251,17 @@ func (r *runner) problems(t tally) []string {
 		}
 	}
 	return bad
+}
+
+// tops are the tests that the differences are in, each once.
+func tops(list []difference) []string {
+	var names []string
+	for _, d := range list {
+		if name := top(d.test); !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 func qualified(pkg string, tests []string) []string {

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"text/tabwriter"
 )
@@ -57,8 +56,10 @@ func printTallies(out io.Writer, all []tally, stock bool) {
 	}
 	w.Flush()
 	last := all[len(all)-1]
-	for _, d := range last.verdict.expected {
-		fmt.Fprintf(out, "differs on purpose: %s (%s): %s [promise: %s]\n", d.test, d.ended, d.why.Reason, d.why.Promise)
+	for i, d := range last.verdict.expected {
+		if i == 0 || top(last.verdict.expected[i-1].test) != top(d.test) {
+			fmt.Fprintf(out, "differs on purpose: %s: %s [promise: %s]\n", top(d.test), d.why.Reason, d.why.Promise)
+		}
 	}
 	for _, name := range last.secondTry {
 		fmt.Fprintf(out, "passed on the second try only: %s\n", name)
@@ -86,8 +87,13 @@ func printLeftOut(out io.Writer, all []string) {
 	}
 }
 
-// tail is the end of a text.
-func tail(text string, lines int) string {
-	all := slices.Collect(strings.Lines(strings.TrimSpace(text)))
-	return strings.Join(all[max(0, len(all)-lines):], "")
+// excerpt is the end of what a test said, without the logs of its framework.
+func excerpt(said string, lines int) string {
+	var kept []string
+	for line := range strings.Lines(said) {
+		if strings.TrimSpace(line) != "" && !strings.Contains(line, "logger.go:") && !strings.HasPrefix(line, "===") {
+			kept = append(kept, line)
+		}
+	}
+	return strings.Join(kept[max(0, len(kept)-lines):], "")
 }

@@ -47,20 +47,40 @@ func open(ctx context.Context) (*workshop, error) {
 		return nil, fmt.Errorf("etcd's suites are not in the module cache; run `go mod download` in %s", w.suites())
 	}
 	w.version = version
-	lock, err := os.OpenFile(filepath.Join(os.TempDir(), "etcdguard-conformance.lock"), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
+	if w.unlock, err = w.lock(); err != nil {
 		return nil, err
 	}
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		lock.Close()
-		return nil, errors.New("another conformance run holds the fixed ports of etcd's suites; wait for it")
-	}
-	w.unlock = func() { lock.Close() }
 	if err := w.layOut(dir); err != nil {
 		w.unlock()
 		return nil, fmt.Errorf("preparing the run: %w", err)
 	}
 	return w, nil
+}
+
+// lock holds the machine's ports and this folder, which another run may share
+// without the other (a container; a second checkout).
+func (w *workshop) lock() (unlock func(), err error) {
+	var held []*os.File
+	unlock = func() {
+		for _, f := range held {
+			f.Close()
+		}
+	}
+	for _, dir := range []string{os.TempDir(), w.cache} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return nil, err
+		}
+		f, err := os.OpenFile(filepath.Join(dir, "etcdguard-conformance.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+		if err == nil {
+			held = append(held, f)
+			err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		}
+		if err != nil {
+			unlock()
+			return nil, fmt.Errorf("holding %s: %w; if another conformance run has it, wait for that", dir, err)
+		}
+	}
+	return unlock, nil
 }
 
 func (w *workshop) suites() string { return filepath.Join(w.source, "suites") }
@@ -155,7 +175,8 @@ func (w *workshop) environment(guarded bool) []string {
 		}
 	}
 	if guarded {
-		env = append(env, "ETCD_GUARD_CONFIG="+filepath.Join(w.run, "guard.yaml"))
+		// The gateway wants to be asked for twice; in stock etcd it is on by default.
+		env = append(env, "ETCD_GUARD_CONFIG="+filepath.Join(w.run, "guard.yaml"), "ETCD_ENABLE_GRPC_GATEWAY=true")
 	}
 	return env
 }
