@@ -5,7 +5,7 @@ FUZZTIME ?= 10s
 # Tools are pinned in a module of their own, so that theirs are not our dependencies.
 TOOL = $(GO) tool -modfile=tools/go.mod
 
-.PHONY: help build up down try test race lint vuln fuzz bench e2e e2e-ci conformance conformance-ci ci
+.PHONY: help build up down try test race differential mutants lint vuln fuzz bench e2e e2e-ci conformance conformance-ci ci
 
 # Modules of their own, so that what they need never reaches the main one.
 NESTED = bench e2e
@@ -39,6 +39,14 @@ test:
 # The same under the race detector.
 race:
 	$(GO) test -race ./...
+
+# 50,000 random requests to stock etcd and to the member, answers compared.
+differential:
+	$(GO) test ./member -run TestTheGuardedMemberAnswers -count=1 -v -difftest.steps=50000 -timeout 30m
+
+# Bugs planted in the guard, one at a time; each must be noticed. About 20 minutes.
+mutants:
+	$(GO) test ./internal/difftest/mutants -mutants -timeout 2h -v
 
 # gofmt, vet and staticcheck, in every module.
 lint:

@@ -111,7 +111,12 @@ func (a access) compact(m *pb.CompactionRequest) error {
 	if err := a.decide(etcdapi.KVCompact, etcdapi.Range{}); err != nil {
 		return err
 	}
-	age := a.r.caller.subject.CompactionAge()
+	age, subject := a.r.caller.subject.CompactionAge(), a.r.caller.subject
+	seen := a.g.heads.seenFor(m.Revision)
+	if d := subject.DecideCompaction(seen); d.Observed {
+		a.g.observe(a.r.caller, etcdapi.KVCompact, etcdapi.Range{})
+		return nil
+	}
 	if age == 0 {
 		return nil
 	}

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"golang.org/x/time/rate"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
@@ -32,6 +33,7 @@ type account struct {
 	watchers atomic.Int64
 	counters counters
 	leases   checkedLeases
+	denials  *rate.Limiter // its share of the denial log
 }
 
 // begin takes a place among the requests in flight; most 0 is no bound.
@@ -83,7 +85,7 @@ func (g *Guard) accountOf(name string) *account {
 	if a, ok := g.accounts.Load(name); ok {
 		return a.(*account)
 	}
-	a, _ := g.accounts.LoadOrStore(name, &account{name: name})
+	a, _ := g.accounts.LoadOrStore(name, &account{name: name, denials: newShare()})
 	return a.(*account)
 }
 

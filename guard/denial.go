@@ -108,7 +108,8 @@ func (g *Guard) refuseMethod(c *caller, fullMethod string) error {
 }
 
 // denialLog writes denials, but no more than a disk stands: a caller that is
-// denied ten thousand times a second must not fill it.
+// denied ten thousand times a second must not fill it, nor hide the one denial of
+// another. So each account has a share, and all together have a bound.
 type denialLog struct {
 	to         *slog.Logger
 	bound      *rate.Limiter
@@ -116,11 +117,14 @@ type denialLog struct {
 }
 
 func newDenialLog(to *slog.Logger) *denialLog {
-	return &denialLog{to: to, bound: rate.NewLimiter(20, 200)}
+	return &denialLog{to: to, bound: rate.NewLimiter(100, 1000)}
 }
 
+// newShare is the part of the denial log that one account may fill.
+func newShare() *rate.Limiter { return rate.NewLimiter(10, 100) }
+
 func (l *denialLog) log(what string, c *caller, action etcdapi.Action, keys etcdapi.Range, fix func() string) {
-	if !l.bound.Allow() {
+	if !c.account.denials.Allow() || !l.bound.Allow() {
 		l.suppressed.Add(1)
 		return
 	}

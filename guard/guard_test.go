@@ -365,16 +365,47 @@ func TestADenialIsLoggedWithTheWayToAllowItAndSaysNothingToTheClient(t *testing.
 	}
 }
 
-func TestAFloodOfDenialsDoesNotFillTheLog(t *testing.T) {
+func TestAFloodOfDenialsNeitherFillsTheLogNorHidesOthers(t *testing.T) {
 	f := newFixture(t)
 	for range 5000 {
 		f.call(as("team"), "KV/Range", rangeOf("/other", ""))
 	}
-	if lines := strings.Count(f.log.String(), "\n"); lines < 100 || lines > 1000 {
+	if lines := strings.Count(f.log.String(), "\n"); lines < 50 || lines > 500 {
 		t.Errorf("%d lines for 5,000 denials", lines)
 	}
 	if n := f.counted("team", "KV.Range", "denied"); n != 5000 {
 		t.Errorf("%v denials counted, want all 5,000", n)
+	}
+	f.mustDeny("apiserver", "Maintenance/Snapshot", &pb.SnapshotRequest{})
+	if logged := f.log.String(); !strings.Contains(logged, "known-as=apiserver") || !strings.Contains(logged, "suppressed=4") {
+		t.Error("the one denial of another caller is not logged, or not how many were left out")
+	}
+}
+
+func TestAMemberUpdateThatWouldEndEveryMemberIsRefused(t *testing.T) {
+	f := newFixture(t)
+	for _, urls := range [][]string{nil, {""}, {"127.0.0.1:2380"}, {"http://127.0.0.1:2380", "http://%zz"}, {"http://127.0.0.1"}, {"ftp://127.0.0.1:1"}} {
+		seen, _, err := f.call(as("admin"), "Cluster/MemberUpdate", &pb.MemberUpdateRequest{ID: 1, PeerURLs: urls})
+		if seen != nil || err != rpctypes.ErrGRPCMemberBadURLs {
+			t.Errorf("%q: %v, reached etcd: %v", urls, err, seen != nil)
+		}
+	}
+	f.mustPass("admin", "Cluster/MemberUpdate", &pb.MemberUpdateRequest{ID: 1, PeerURLs: []string{"https://127.0.0.1:2380"}})
+}
+
+func TestWhatOnlyAnObservingPolicyLetsCompactIsObserved(t *testing.T) {
+	f := newFixture(t)
+	f.SetPolicy(parsePolicy(t, strings.Replace(testPolicy, "kind: Policy", "kind: Policy\nmode: observe", 1)))
+	f.heads.add(50)
+	f.clock = f.clock.Add(2 * time.Minute)
+	f.heads.add(100)
+	f.mustPass("apiserver", "KV/Compact", &pb.CompactionRequest{Revision: 50})
+	if n := f.counted("apiserver", "KV.Compact", "observed"); n != 0 {
+		t.Errorf("%v observed of what is allowed", n)
+	}
+	f.mustPass("apiserver", "KV/Compact", &pb.CompactionRequest{Revision: 100})
+	if n := f.counted("apiserver", "KV.Compact", "observed"); n != 1 {
+		t.Errorf("%v observed, want 1", n)
 	}
 }
 

@@ -81,6 +81,18 @@ func (h *heads) judge(revision int64, age time.Duration) oldness {
 	return unsure
 }
 
+// seenFor is how long revision is known to have been there; 0 if it was not seen.
+func (h *heads) seenFor(revision int64) time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, s := range h.samples {
+		if revision <= s.Revision {
+			return h.now().Sub(s.Time)
+		}
+	}
+	return 0
+}
+
 func (h *heads) add(revision int64) {
 	now := h.now()
 	h.mu.Lock()

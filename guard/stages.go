@@ -5,6 +5,7 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"go.etcd.io/etcd/client/pkg/v3/types"
 
 	"github.com/etcdguard/etcdguard/etcdapi"
 )
@@ -14,7 +15,7 @@ import (
 var stages = [...]func(*Guard, context.Context, *Request) error{
 	(*Guard).understand,
 	(*Guard).confine,
-	(*Guard).refuseOverlap,
+	(*Guard).refuseFatal,
 	(*Guard).authorise,
 }
 
@@ -58,12 +59,24 @@ func (g *Guard) confine(_ context.Context, r *Request) error {
 	return nil
 }
 
-// refuseOverlap makes up for etcd's own check (see etcdapi.OverlapsOpenEnded), in
-// etcd's own words.
-func (g *Guard) refuseOverlap(_ context.Context, r *Request) error {
-	if t, ok := r.message.(*pb.TxnRequest); ok && etcdapi.OverlapsOpenEnded(t) {
-		g.count(r.caller, r.action, refused)
-		return rpctypes.ErrGRPCDuplicateKey
+// refuseFatal makes up for checks that etcd lacks, in the words that it has for such
+// requests elsewhere. Both end up in the raft log, where they harm every member, and
+// again at every start.
+func (g *Guard) refuseFatal(_ context.Context, r *Request) error {
+	var answer error
+	switch m := r.message.(type) {
+	case *pb.TxnRequest:
+		if etcdapi.OverlapsOpenEnded(m) {
+			answer = rpctypes.ErrGRPCDuplicateKey
+		}
+	case *pb.MemberUpdateRequest:
+		// MemberAdd checks its URLs; MemberUpdate leaves it to whoever dials them.
+		if _, err := types.NewURLs(m.PeerURLs); err != nil {
+			answer = rpctypes.ErrGRPCMemberBadURLs
+		}
 	}
-	return nil
+	if answer != nil {
+		g.count(r.caller, r.action, refused)
+	}
+	return answer
 }

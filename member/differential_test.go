@@ -40,6 +40,15 @@ func TestTheGuardedMemberAnswersAsStockEtcdDoes(t *testing.T) {
 		difftest.Options{MaxRequestBytes: stock.MaxRequestBytes, MaxTxnOps: stock.MaxTxnOps})
 }
 
+// TestSeedsThatFoundSomethingFindNothingNow replays them.
+func TestSeedsThatFoundSomethingFindNothingNow(t *testing.T) {
+	difftest.RunKept(t, difftest.Options{MaxRequestBytes: stock.MaxRequestBytes, MaxTxnOps: stock.MaxTxnOps},
+		func(t *testing.T) (a, b difftest.Target) {
+			return difftest.Target{Name: "stock", Address: stock.Start(t, stock.Config{})},
+				difftest.Target{Name: "member", Address: startForDifferential(t, transport.TLSInfo{})}
+		})
+}
+
 // TestTheGuardedMemberKnowsCallersAsStockEtcdDoes is the same over mutual TLS, where
 // etcd's own users are known by their certificate's common name.
 func TestTheGuardedMemberKnowsCallersAsStockEtcdDoes(t *testing.T) {
