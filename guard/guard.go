@@ -23,6 +23,8 @@ type Etcd interface {
 	// LeaseKeys are the keys attached to a lease, as the leader knows them now; none
 	// if the lease does not exist.
 	LeaseKeys(ctx context.Context, lease int64) ([][]byte, error)
+	// HasMember reports whether the cluster has a member with this ID.
+	HasMember(id uint64) bool
 }
 
 // Config is what a Guard needs.

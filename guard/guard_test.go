@@ -391,6 +391,7 @@ func TestAMemberUpdateThatWouldEndEveryMemberIsRefused(t *testing.T) {
 		}
 	}
 	f.mustPass("admin", "Cluster/MemberUpdate", &pb.MemberUpdateRequest{ID: 1, PeerURLs: []string{"https://127.0.0.1:2380"}})
+	f.mustPass("admin", "Cluster/MemberUpdate", &pb.MemberUpdateRequest{ID: 2}) // etcd finds no such member
 }
 
 func TestWhatOnlyAnObservingPolicyLetsCompactIsObserved(t *testing.T) {

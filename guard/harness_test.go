@@ -65,6 +65,8 @@ func (f *fakeEtcd) Header() *pb.ResponseHeader {
 	return &pb.ResponseHeader{ClusterId: 1, MemberId: 2, Revision: f.revision, RaftTerm: 3}
 }
 
+func (f *fakeEtcd) HasMember(id uint64) bool { return id == 1 }
+
 func (f *fakeEtcd) LeaseKeys(_ context.Context, id int64) (keys [][]byte, err error) {
 	if f.lookedUp != nil {
 		f.lookedUp()

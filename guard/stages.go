@@ -70,8 +70,9 @@ func (g *Guard) refuseFatal(_ context.Context, r *Request) error {
 			answer = rpctypes.ErrGRPCDuplicateKey
 		}
 	case *pb.MemberUpdateRequest:
-		// MemberAdd checks its URLs; MemberUpdate leaves it to whoever dials them.
-		if _, err := types.NewURLs(m.PeerURLs); err != nil {
+		// MemberAdd checks its URLs; MemberUpdate leaves it to whoever dials them. An
+		// ID that is no member's goes no further than etcd's "member not found".
+		if _, err := types.NewURLs(m.PeerURLs); err != nil && g.etcd.HasMember(m.ID) {
 			answer = rpctypes.ErrGRPCMemberBadURLs
 		}
 	}

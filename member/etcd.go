@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/client/pkg/v3/types"
 	"go.etcd.io/etcd/server/v3/etcdserver"
 	"go.etcd.io/etcd/server/v3/lease"
 	"go.etcd.io/etcd/server/v3/storage/mvcc"
@@ -39,6 +40,9 @@ func (s server) LeaseKeys(ctx context.Context, id int64) ([][]byte, error) {
 	}
 	return r.Keys, nil
 }
+
+// HasMember implements guard.Etcd.
+func (s server) HasMember(id uint64) bool { return s.IsMemberExist(types.ID(id)) }
 
 // checkReserved refuses data that already has keys where etcdguard keeps its own:
 // clients would lose sight of them without a word.
