@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/connectivity"
 )
 
 // startGateway starts a member that serves the JSON gateway, as its operator has
@@ -113,22 +115,29 @@ func TestTheGatewayKeepsOneConnectionForEachOfItsCallers(t *testing.T) {
 			post(t, c, "https://"+w.clientAddr+"/v3/kv/range", "{}")
 		}
 	}
-	count := func() (n int) {
-		g.conns.Range(func(_, conn any) bool {
-			if conn.(*gatewayConn).conn != nil {
-				n++
-			}
-			return true
-		})
-		return n
-	}
-	if n := count(); n != len(clients) {
-		t.Errorf("%d connections for %d callers", n, len(clients))
+	var made []*grpc.ClientConn
+	g.conns.Range(func(_, conn any) bool {
+		if c := conn.(*gatewayConn).conn; c != nil {
+			made = append(made, c)
+		}
+		return true
+	})
+	if len(made) != len(clients) {
+		t.Errorf("%d connections for %d callers", len(made), len(clients))
 	}
 	for _, c := range clients {
 		c.CloseIdleConnections()
 	}
-	eventually(t, "the connections to end with their callers'", func() bool { return count() == 0 })
+	eventually(t, "the connections to end with their callers'", func() bool {
+		left := 0
+		g.conns.Range(func(any, any) bool { left++; return true })
+		for _, c := range made {
+			if c.GetState() != connectivity.Shutdown {
+				left++
+			}
+		}
+		return left == 0
+	})
 }
 
 func gatewayOf(t *testing.T, m *Member) *gateway {
