@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 )
@@ -146,9 +148,9 @@ func (j *journal) take(e event) {
 // says is all that the test and its subtests printed.
 func (j *journal) says(test string) string {
 	var b strings.Builder
-	for name, out := range j.output {
+	for _, name := range slices.Sorted(maps.Keys(j.output)) {
 		if within(name, test) {
-			b.WriteString(out.String())
+			b.WriteString(j.output[name].String())
 		}
 	}
 	return b.String()
