@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -377,7 +378,7 @@ func TestAFloodOfDenialsNeitherFillsTheLogNorHidesOthers(t *testing.T) {
 		t.Errorf("%v denials counted, want all 5,000", n)
 	}
 	f.mustDeny("apiserver", "Maintenance/Snapshot", &pb.SnapshotRequest{})
-	if logged := f.log.String(); !strings.Contains(logged, "known-as=apiserver") || !strings.Contains(logged, "suppressed=4") {
+	if logged := f.log.String(); !strings.Contains(logged, "known-as=apiserver") || !regexp.MustCompile("suppressed=[1-9]").MatchString(logged) {
 		t.Error("the one denial of another caller is not logged, or not how many were left out")
 	}
 }

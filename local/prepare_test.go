@@ -115,7 +115,7 @@ func TestPlanHoldsOnToData(t *testing.T) {
 	prepared(t, dir, Config{Listen: somewhere})
 	other := Config{Members: 1, Listen: "127.0.0.1:18500"}
 
-	if places := prepared(t, dir, other); len(places) != 1 || places[0].client.Port() != 38500 {
+	if places := prepared(t, dir, other); len(places) != 1 || places[0].client.Port() != 18500 {
 		t.Errorf("a cluster that never ran is not made over: %v", places)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "members", "m2")); !errors.Is(err, fs.ErrNotExist) {
