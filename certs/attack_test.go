@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
-	"io"
 	"net"
 	"os"
 	"testing"
@@ -99,7 +98,7 @@ func TestAPlaintextConnectionThatStallsInThePrefaceIsBounded(t *testing.T) {
 		_, _, err := d.ServerHandshake(plainConn{watched})
 		done <- err
 	}()
-	if _, err := io.WriteString(client, string(http2Preface)); err != nil {
+	if _, err := client.Write(http2Preface); err != nil {
 		t.Fatal(err)
 	}
 	check(t, <-done)
