@@ -77,7 +77,10 @@ func (w *workshop) lock() (unlock func(), err error) {
 		}
 		if err != nil {
 			unlock()
-			return nil, fmt.Errorf("holding %s: %w; if another conformance run has it, wait for that", dir, err)
+			if errors.Is(err, syscall.EWOULDBLOCK) {
+				return nil, fmt.Errorf("another conformance run holds %s; etcd's suites use fixed ports, wait for it", f.Name())
+			}
+			return nil, fmt.Errorf("locking: %w", err)
 		}
 	}
 	return unlock, nil
