@@ -16,6 +16,7 @@ import (
 	runtimeutil "go.etcd.io/etcd/pkg/v3/runtime"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3rpc"
+	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/keepalive"
 
@@ -159,6 +160,13 @@ func (d *door) serve(m *Member) {
 	for _, l := range d.both {
 		d.start(func() error { return d.grpc.Serve(l) })
 	}
+	for _, u := range m.config.Etcd.ListenClientUrls {
+		how := "serving client traffic securely" // etcd's words; tools wait for them
+		if u.Scheme == "http" || u.Scheme == "unix" {
+			how = "serving client traffic insecurely; this is strongly discouraged!"
+		}
+		m.zap.Info(how, zap.String("traffic", "grpc+http"), zap.String("address", u.Host+u.Path))
+	}
 	m.zap.Info("ready to serve client requests")
 }
 
@@ -211,13 +219,20 @@ func (m *Member) serverOptions() []grpc.ServerOption {
 	return append(options, c.GRPCAdditionalServerOptions...)
 }
 
+// handshakeFailed records who was turned away, in the words that etcd has for it, and
+// with the name on the certificate, if one was shown. It writes no more than a disk
+// stands: anybody can fail a handshake.
 func (m *Member) handshakeFailed(from net.Addr, shown *x509.Certificate, err error) {
 	m.metrics.handshakes.Inc()
+	if !m.rejections.Allow() {
+		return
+	}
 	who := "nobody"
 	if shown != nil {
 		who = policy.CallerOf(shown, from.String()).String()
 	}
-	m.log.Debug("handshake failed", slog.String("peer", from.String()), slog.String("shown", who), slog.Any("error", err))
+	m.log.Warn("rejected connection on client endpoint",
+		slog.String("remote-addr", from.String()), slog.String("shown", who), slog.Any("error", err))
 }
 
 // drain stops taking connections, lets requests finish for at most bound, and

@@ -36,6 +36,12 @@ var ignoredFlags = []string{
 	"retry-interval", "snapshot", "v", "vv", "test.coverprofile", "test.outputdir",
 }
 
+// deprecatedFlags still work, or do nothing, and etcd says of them until when.
+var deprecatedFlags = map[string]string{
+	"max-snapshots":  "--max-snapshots is deprecated in 3.6 and will be decommissioned in 3.8.",
+	"v2-deprecation": "--v2-deprecation is deprecated and scheduled for removal in v3.8. The default value is enforced, ignoring user input.",
+}
+
 // ParseOptions reads the command line as etcd 3.7 does: with --config-file, or
 // ETCD_CONFIG_FILE, every other flag of etcd and the environment are ignored;
 // otherwise an ETCD_ variable stands for a flag that is not given, and is refused

@@ -42,6 +42,11 @@ func Run(o *Options) error {
 	lg := o.Etcd.GetLogger()
 	o.Etcd.SetupGlobalLoggers()
 	defer lg.Sync()
+	for name, warning := range deprecatedFlags {
+		if o.Etcd.FlagsExplicitlySet[name] {
+			lg.Warn(warning)
+		}
+	}
 
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM)

@@ -13,6 +13,7 @@ import (
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.uber.org/zap"
 	"go.uber.org/zap/exp/zapslog"
+	"golang.org/x/time/rate"
 
 	"github.com/etcdguard/etcdguard/guard"
 	"github.com/etcdguard/etcdguard/internal/filewatch"
@@ -44,10 +45,12 @@ type Member struct {
 	guard   *guard.Guard
 	metrics *metrics
 	door    *door
-	cancel  context.CancelFunc
-	tasks   sync.WaitGroup
-	done    chan error
-	stopped sync.Once
+	// rejections bounds the log of failed handshakes.
+	rejections *rate.Limiter
+	cancel     context.CancelFunc
+	tasks      sync.WaitGroup
+	done       chan error
+	stopped    sync.Once
 
 	reloading sync.Mutex
 
@@ -82,6 +85,8 @@ func Start(ctx context.Context, c Config) (_ *Member, err error) {
 		zap:    lg,
 		log:    slog.New(zapslog.NewHandler(lg.Core(), zapslog.WithName("guard"), zapslog.AddStacktraceAt(slog.Level(100)))),
 		done:   make(chan error, 1),
+
+		rejections: rate.NewLimiter(10, 100),
 
 		policySeen: policySeen,
 	}

@@ -83,6 +83,10 @@ func (f *findings) doors(c *embed.Config, g *GuardConfig) {
 }
 
 func (f *findings) clientTLS(c *embed.Config, g *GuardConfig) {
+	if metricsTLS(c) && c.ClientTLSInfo.Empty() && !c.ClientAutoTLS {
+		f.err(embed.ErrMissingClientTLSInfoForMetricsURL)
+		return
+	}
 	if !servesTLS(c) {
 		return
 	}
