@@ -2,7 +2,7 @@
 
 GO       ?= go
 # Executions of each fuzz target. Not a time: at its end go test can report a
-# deadline of its own as a failure (golang/go issue 48591).
+# deadline of its own as a failure (golang/go issue 75804, fixed in Go 1.27).
 FUZZTIME ?= 10000x
 # Tools are pinned in a module of their own, so that theirs are not our dependencies.
 TOOL = $(GO) tool -modfile=tools/go.mod

@@ -46,8 +46,9 @@ type access struct {
 	r   *Request
 }
 
-// decide is the one place where the policy is asked, and where what it says is
-// counted and recorded.
+// decide asks the policy about one access that a request names, and counts and
+// records what it says. What a request only drags in is asked about elsewhere: keys on
+// leases in lease.go, watches that a new policy finds open in watch.go.
 func (a access) decide(action etcdapi.Action, keys etcdapi.Range) error {
 	d := a.r.caller.subject.Decide(action, keys)
 	switch {

@@ -39,7 +39,7 @@ type Config struct {
 	Metrics *Metrics
 	// HeadHistory is the file that keeps, across restarts, when which revision was
 	// the head; policy rules that bound compaction by age need it. "" keeps it in
-	// memory: after a restart nothing is known to be old.
+	// memory: after a restart only HeadOnDisk is known.
 	HeadHistory string
 	// HeadOnDisk is the head of the data as the member found it, and when that was
 	// written; the zero Head if there was none.
