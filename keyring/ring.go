@@ -1,0 +1,151 @@
+package keyring
+
+import (
+	"errors"
+	"fmt"
+	"sync/atomic"
+
+	"github.com/etcdguard/etcdguard/seal"
+)
+
+// Ring seals and opens values as the view in force says. All of its methods may be
+// called concurrently, and on a nil Ring: then nothing is sealed.
+type Ring struct {
+	inForce atomic.Pointer[view]
+	// reload asks for a newer view when a value names a key that this one does not
+	// have; it reports whether there is one. Nil: there never is.
+	reload func(seal.KeyNumber) bool
+}
+
+// view is one state of a ring as this member has it open. Its content is immutable.
+type view struct {
+	ring       seal.RingID
+	generation uint64 // of the ring's document
+	phase      Phase
+	active     *seal.Key // seals; nil below Sealing is allowed
+	keys       map[seal.KeyNumber]*seal.Key
+	refusal    error // why this member may not write; nil: it may
+
+	writes atomic.Int64 // under way that began under this view
+}
+
+var (
+	// ErrPlaintext: a value that is not sealed, where only sealed ones may be.
+	ErrPlaintext = errors.New("is stored in plaintext, in a cluster where every value is sealed")
+	// ErrLooksSealed: a client's value that begins as sealed values do, at a time when
+	// it would be stored as it came, and be taken for one.
+	ErrLooksSealed = errors.New("begins with the bytes that mark a sealed value, which can't be stored unsealed")
+)
+
+// Static is a ring that never changes, for tests and for tools that work offline.
+// The key of the highest number is the active one.
+func Static(id seal.RingID, phase Phase, keys ...*seal.Key) *Ring {
+	v := &view{ring: id, generation: 1, phase: phase, keys: map[seal.KeyNumber]*seal.Key{}}
+	for _, k := range keys {
+		v.keys[k.Number()] = k
+		if v.active == nil || k.Number() > v.active.Number() {
+			v.active = k
+		}
+	}
+	r := &Ring{}
+	r.inForce.Store(v)
+	return r
+}
+
+// Phase is the phase in force on this member.
+func (r *Ring) Phase() Phase {
+	if r == nil {
+		return Off
+	}
+	return r.inForce.Load().phase
+}
+
+// Write is a write on its way through etcd. Its values are sealed under one view,
+// and no later view is acknowledged before it is done. The zero Write is one of a
+// cluster that does not seal.
+type Write struct{ view *view }
+
+// BeginWrite takes a place among the writes under way; Done gives it back. It fails
+// when this member can't confirm the state of its ring.
+func (r *Ring) BeginWrite() (Write, error) {
+	if r == nil {
+		return Write{}, nil
+	}
+	for {
+		v := r.inForce.Load()
+		v.writes.Add(1)
+		if r.inForce.Load() != v {
+			v.writes.Add(-1) // whoever waits for the old view must not miss this one
+			continue
+		}
+		if v.refusal != nil {
+			v.writes.Add(-1)
+			return Write{}, v.refusal
+		}
+		return Write{v}, nil
+	}
+}
+
+// Seal returns what is to be stored for value under the etcd key of that name. It
+// may be value itself. ErrLooksSealed is the client's error, not the ring's.
+func (w Write) Seal(name, value []byte) ([]byte, error) {
+	switch {
+	case w.view == nil || w.view.phase == Off:
+		return value, nil
+	case w.view.phase.Seals():
+		return w.view.active.Seal(nil, name, value), nil
+	case seal.IsSealed(value):
+		return nil, ErrLooksSealed
+	}
+	return value, nil
+}
+
+// Done says that etcd has answered.
+func (w Write) Done() {
+	if w.view != nil {
+		w.view.writes.Add(-1)
+	}
+}
+
+// Open returns the value that stored stands for under the etcd key of that name. It
+// may be stored itself; stored is never changed. The error says what is wrong with
+// the value, without naming it: one of seal's, or ErrPlaintext.
+func (r *Ring) Open(name, stored []byte) ([]byte, error) {
+	if r == nil {
+		return stored, nil
+	}
+	v := r.inForce.Load()
+	value, err := v.open(name, stored)
+	if errors.Is(err, seal.ErrUnknownKey) && r.reload != nil {
+		// Raft brought the ring before the value, but this member may not have looked at
+		// it yet.
+		if e, _ := seal.Parse(stored); r.reload(e.Key) {
+			return r.inForce.Load().open(name, stored)
+		}
+	}
+	return value, err
+}
+
+func (v *view) open(name, stored []byte) ([]byte, error) {
+	if v.phase == Off {
+		return stored, nil
+	}
+	if !seal.IsSealed(stored) {
+		if v.phase == Strict {
+			return nil, ErrPlaintext
+		}
+		return stored, nil
+	}
+	e, err := seal.Parse(stored)
+	if err != nil {
+		return nil, err
+	}
+	if e.Ring != v.ring {
+		return nil, seal.ErrForeignRing
+	}
+	k, ok := v.keys[e.Key]
+	if !ok {
+		return nil, fmt.Errorf("%w: number %d", seal.ErrUnknownKey, e.Key)
+	}
+	return k.Open(nil, name, stored)
+}
