@@ -73,7 +73,13 @@ func (f *findings) doors(c *embed.Config, g *GuardConfig) {
 		f.unsafe("unsafe-pprof", g.UnsafePprof,
 			"--log-level=debug: in etcd it opens /debug/pprof and /debug/requests on the client port", "use --log-level=info")
 	}
+	speaks := map[string]string{} // by host:port, the scheme of the first URL there
 	for _, u := range append(append([]url.URL{}, c.ListenClientUrls...), c.ListenClientHttpUrls...) {
+		if first, taken := speaks[u.Host]; taken && first != u.Scheme {
+			f.err(fmt.Errorf("client URLs %s://%s and %s://%s share one port, which would have to guess from each connection whether it speaks TLS; "+
+				"give each a port of its own", first, u.Host, u.Scheme, u.Host))
+		}
+		speaks[u.Host] = u.Scheme
 		if u.Scheme == "http" || u.Scheme == "unix" {
 			f.unsafe("unsafe-plaintext-clients", g.UnsafePlaintextClients,
 				fmt.Sprintf("client URL %s: without TLS etcd knows nobody by name, whatever --client-cert-auth says", u.String()),

@@ -44,6 +44,10 @@ var refusals = map[string]struct {
 	"an http client URL beside an https one": {
 		flags: []string{"listen-client-urls=https://127.0.0.1:1,http://127.0.0.1:2"}, fix: "--client-cert-auth", unsafe: "unsafe-plaintext-clients",
 	},
+	"an http and an https client URL on one port": {
+		prepare: func(w *world) { w.guardConfig("unsafe-plaintext-clients: true\n") },
+		flags:   []string{"listen-client-urls=https://127.0.0.1:1,http://127.0.0.1:1"}, fix: "give each a port of its own",
+	},
 	"an http URL for HTTP alone": {
 		flags: []string{"listen-client-http-urls=http://127.0.0.1:1"}, fix: "--client-cert-auth", unsafe: "unsafe-plaintext-clients",
 	},
