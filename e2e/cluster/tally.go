@@ -17,6 +17,10 @@ type Tally struct {
 	members []*Member
 	config  *tls.Config
 
+	// reading is held from asking to storing: an older answer that is stored after a
+	// newer one would look like the counters of a new process.
+	reading sync.Mutex
+
 	mu    sync.Mutex
 	past  map[Decision]int            // of processes that are gone
 	now   map[string]map[Decision]int // of those that run, by member
@@ -51,6 +55,8 @@ func (c *Cluster) Count(t testing.TB) *Tally {
 func (t *Tally) Read(ctx context.Context, m *Member) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
+	t.reading.Lock()
+	defer t.reading.Unlock()
 	counts, err := m.Decisions(ctx, t.config)
 	if err != nil {
 		return err
