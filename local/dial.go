@@ -2,8 +2,6 @@ package local
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"net/netip"
 
@@ -12,30 +10,8 @@ import (
 	"google.golang.org/grpc/credentials"
 
 	"github.com/etcdguard/etcdguard/pki"
+	"github.com/etcdguard/etcdguard/prove"
 )
-
-// tlsAs is how to reach the client port as the holder of a certificate, nil being
-// nobody. The server is always authenticated.
-func (c *Cluster) tlsAs(leaf *pki.Leaf) (*tls.Config, error) {
-	return tlsTo(c.clientsCA(), leaf)
-}
-
-func tlsTo(caFile string, leaf *pki.Leaf) (*tls.Config, error) {
-	ca, err := pki.LoadCertificate(caFile)
-	if err != nil {
-		return nil, err
-	}
-	cfg := &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: x509.NewCertPool()}
-	cfg.RootCAs.AddCert(ca)
-	if leaf != nil {
-		// Not Certificates: with those a client keeps its certificate to itself when
-		// the server's list of authorities does not hold the issuer, and a refusal
-		// would only show that nothing was sent.
-		pair := leaf.TLS()
-		cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
-	}
-	return cfg, nil
-}
 
 // loadClient reads one of the ready-made client certificates.
 func (c *Cluster) loadClient(name string) (*pki.Leaf, error) {
@@ -44,7 +20,7 @@ func (c *Cluster) loadClient(name string) (*pki.Leaf, error) {
 
 // connectAs opens a gRPC connection to one member as the holder of a certificate.
 func (c *Cluster) connectAs(leaf *pki.Leaf, at netip.AddrPort) (*grpc.ClientConn, error) {
-	cfg, err := c.tlsAs(leaf)
+	cfg, err := prove.TLS(c.clientsCA(), leaf)
 	if err != nil {
 		return nil, err
 	}
@@ -56,12 +32,9 @@ func (c *Cluster) connectAs(leaf *pki.Leaf, at netip.AddrPort) (*grpc.ClientConn
 	return conn, nil
 }
 
-// probeKey is a key that no one is known to use. It is read, never written.
-const probeKey = "etcdguard/probe"
-
 // readKey asks for one key. Linearizable unless said otherwise: it is answered
 // only by a member that a majority agrees with.
 func readKey(ctx context.Context, conn grpc.ClientConnInterface) error {
-	_, err := pb.NewKVClient(conn).Range(ctx, &pb.RangeRequest{Key: []byte(probeKey)})
+	_, err := pb.NewKVClient(conn).Range(ctx, &pb.RangeRequest{Key: []byte(prove.ProbeKey)})
 	return err
 }

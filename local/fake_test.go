@@ -4,10 +4,12 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"net"
 	"net/http"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -29,6 +31,7 @@ type fake struct {
 	takesAnyone     bool   // the client port asks for no certificate
 	trustsAnyone    bool   // the client port takes a certificate of any authority
 	trustsUses      bool   // the client port takes a certificate of any use
+	trustsExpired   bool   // the client port has no clock
 	trustsPeers     bool   // the client port trusts the peers' authority, too
 	peerTakesAnyone bool   // the peer port asks for no certificate
 	peerTrustsAll   bool   // the peer port trusts the clients' authority, too
@@ -69,6 +72,8 @@ func (f fake) start(t *testing.T) *Cluster {
 		clientTLS.ClientAuth = tls.RequireAnyClientCert
 	case f.trustsUses:
 		trustAnyUse(clientTLS)
+	case f.trustsExpired:
+		trustAnyTime(t, clientTLS, clientCA)
 	}
 	if f.trustsPeers {
 		addCA(t, clientTLS.ClientCAs, peerCA)
@@ -228,6 +233,23 @@ func trustAnyUse(cfg *tls.Config) {
 	cfg.VerifyConnection = func(s tls.ConnectionState) error {
 		_, err := s.PeerCertificates[0].Verify(x509.VerifyOptions{Roots: roots, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
 		return err
+	}
+}
+
+// trustAnyTime trusts what the authority ever signed for clients.
+func trustAnyTime(t *testing.T, cfg *tls.Config, file string) {
+	t.Helper()
+	ca, err := pki.LoadCertificate(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.ClientAuth = tls.RequireAnyClientCert
+	cfg.VerifyConnection = func(s tls.ConnectionState) error {
+		leaf := s.PeerCertificates[0]
+		if !slices.Contains(leaf.ExtKeyUsage, x509.ExtKeyUsageClientAuth) {
+			return errors.New("not a client's certificate")
+		}
+		return leaf.CheckSignatureFrom(ca)
 	}
 }
 

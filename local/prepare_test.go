@@ -14,6 +14,7 @@ import (
 
 	"github.com/etcdguard/etcdguard/pki"
 	"github.com/etcdguard/etcdguard/policy"
+	"github.com/etcdguard/etcdguard/prove"
 )
 
 // somewhere is a listen address that is free as far as these tests go: nothing
@@ -76,7 +77,7 @@ func TestPrepareWritesTheWholeTree(t *testing.T) {
 	if names := slices.Sorted(maps.Keys(got)); !slices.Equal(names, slices.Sorted(slices.Values(want))) {
 		t.Errorf("files:\n%s\nwant\n%s", strings.Join(names, "\n"), strings.Join(want, "\n"))
 	}
-	if err := looseModes(dir, func(string) bool { return false }); err != nil {
+	if err := prove.LooseModes(dir, nil); err != nil {
 		t.Error(err)
 	}
 	p, err := policy.Load(filepath.Join(dir, "policy.yaml"))
@@ -217,36 +218,6 @@ func TestLeafIsIssuedAgainWhenItEndsSoon(t *testing.T) {
 	prepared(t, dir, Config{})
 	if now, err := pki.LoadCertificate(want.path + ".crt"); err != nil || now.Equal(old.Certificate) {
 		t.Errorf("not issued again with 25 days left: %v", err)
-	}
-}
-
-func TestLooseModes(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "c")
-	prepared(t, dir, Config{Listen: somewhere})
-	none := func(string) bool { return false }
-	if err := looseModes(dir, none); err != nil {
-		t.Fatalf("control: %v", err)
-	}
-	for name, mode := range map[string]fs.FileMode{
-		"pki/client-ca.key": 0o640, "members/m1/data": 0o750, "policy.yaml": 0o620, "clients/ca.crt": 0o666,
-	} {
-		path := filepath.Join(dir, name)
-		info, err := os.Stat(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Chmod(path, mode); err != nil {
-			t.Fatal(err)
-		}
-		if err := looseModes(dir, none); err == nil || !strings.Contains(err.Error(), path) {
-			t.Errorf("%s with mode %04o: %v", name, mode, err)
-		}
-		if err := os.Chmod(path, info.Mode()); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := looseModes(t.TempDir(), none); err == nil {
-		t.Error("a folder without keys passes")
 	}
 }
 

@@ -1,10 +1,9 @@
-package local
+package prove
 
 import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -34,7 +33,7 @@ const plainRequest = "GET /version HTTP/1.1\r\nHost: localhost\r\nConnection: cl
 // at the client's certificate, so only an answer to a greeting tells. An error
 // means that neither was seen: nobody listens, or the server is not ours.
 func speakTLS(ctx context.Context, addr, caFile, protocol string, as *pki.Leaf) (answered bool, err error) {
-	cfg, err := tlsTo(caFile, as)
+	cfg, err := TLS(caFile, as)
 	if err != nil {
 		return false, err
 	}
@@ -46,7 +45,7 @@ func speakTLS(ctx context.Context, addr, caFile, protocol string, as *pki.Leaf) 
 	cfg.ServerName = host
 	raw, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
 	if err != nil {
-		return false, fmt.Errorf("not tried: %w", err)
+		return false, untried("%w", err)
 	}
 	defer raw.Close()
 	if deadline, ok := ctx.Deadline(); ok {
@@ -79,9 +78,9 @@ func refusal(err error) error {
 		errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
 		return nil
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return errors.New("not tried: neither an answer nor a refusal in time")
+		return untried("neither an answer nor a refusal in time")
 	default:
-		return fmt.Errorf("not tried: %w", err)
+		return untried("%w", err)
 	}
 }
 
@@ -90,7 +89,7 @@ func refusal(err error) error {
 func speakPlain(ctx context.Context, addr string) (string, error) {
 	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
 	if err != nil {
-		return "", fmt.Errorf("not tried: %w", err)
+		return "", untried("%w", err)
 	}
 	defer conn.Close()
 	if deadline, ok := ctx.Deadline(); ok {
@@ -110,8 +109,8 @@ func speakPlain(ctx context.Context, addr string) (string, error) {
 }
 
 // browserAs is an HTTP/1.1 client of the client port, as curl or a web page is.
-func (c *Cluster) browserAs(leaf *pki.Leaf) (*http.Client, error) {
-	cfg, err := c.tlsAs(leaf)
+func (n Node) browserAs(leaf *pki.Leaf) (*http.Client, error) {
+	cfg, err := TLS(n.ClientCA, leaf)
 	if err != nil {
 		return nil, err
 	}
@@ -130,7 +129,7 @@ func fetch(ctx context.Context, client *http.Client, method, url string) (code i
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		return 0, fmt.Errorf("not tried: %w", err)
+		return 0, untried("%w", err)
 	}
 	resp.Body.Close()
 	return resp.StatusCode, nil

@@ -1,7 +1,6 @@
-package local
+package prove
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,18 +8,10 @@ import (
 	"strings"
 )
 
-// privateFiles looks at the modes of everything that the cluster keeps, apart
-// from the other members' folders.
-func (a *attempt) privateFiles(context.Context) error {
-	return looseModes(a.dir, func(dir string) bool {
-		return filepath.Dir(dir) == a.join("members") && dir != a.member(a.at.name)
-	})
-}
-
-// looseModes lists folders that others may enter and files that others may read,
+// LooseModes lists folders that others may enter and files that others may read,
 // public certificates apart, and fails if it found no private key: then it did
 // not look at what it is for.
-func looseModes(root string, skip func(dir string) bool) error {
+func LooseModes(root string, skip func(dir string) bool) error {
 	var problems []error
 	keys := 0
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
@@ -30,7 +21,7 @@ func looseModes(root string, skip func(dir string) bool) error {
 		if err != nil {
 			return err
 		}
-		if d.IsDir() && skip(path) {
+		if d.IsDir() && skip != nil && skip(path) {
 			return fs.SkipDir
 		}
 		info, err := d.Info()
@@ -45,12 +36,12 @@ func looseModes(root string, skip func(dir string) bool) error {
 		}
 		public := strings.HasSuffix(path, ".crt")
 		if mode := info.Mode().Perm(); mode&0o077 != 0 && !public || mode&0o022 != 0 {
-			problems = append(problems, fmt.Errorf("%s has mode %04o; chmod go= %s", path, mode, ShellQuote(path)))
+			problems = append(problems, fmt.Errorf("%s has mode %04o; chmod go= %q", path, mode, path))
 		}
 		return nil
 	})
 	if keys == 0 && err == nil {
-		err = fmt.Errorf("not tried: no private key under %s", root)
+		err = untried("no private key under %s", root)
 	}
 	return errors.Join(append(problems, err)...)
 }

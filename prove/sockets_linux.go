@@ -1,4 +1,4 @@
-package local
+package prove
 
 import (
 	"encoding/binary"
@@ -20,7 +20,7 @@ func listening(pid int) ([]string, error) {
 	proc := filepath.Join("/proc", strconv.Itoa(pid))
 	entries, err := os.ReadDir(filepath.Join(proc, "fd"))
 	if err != nil {
-		return nil, fmt.Errorf("not tried: looking at the open files of process %d: %w", pid, err)
+		return nil, untried("looking at the open files of process %d: %w", pid, err)
 	}
 	sockets := map[string]bool{} // by inode
 	for _, e := range entries {
@@ -29,7 +29,7 @@ func listening(pid int) ([]string, error) {
 			continue // closed since
 		}
 		if err != nil {
-			return nil, fmt.Errorf("not tried: looking at the open files of process %d: %w", pid, err)
+			return nil, untried("looking at the open files of process %d: %w", pid, err)
 		}
 		if inode, ok := strings.CutPrefix(target, "socket:["); ok {
 			sockets[strings.TrimSuffix(inode, "]")] = true
@@ -44,12 +44,12 @@ func listening(pid int) ([]string, error) {
 			continue // a kernel without IPv6
 		}
 		if err != nil {
-			return nil, fmt.Errorf("not tried: reading the sockets of process %d: %w", pid, err)
+			return nil, untried("reading the sockets of process %d: %w", pid, err)
 		}
 		for _, line := range strings.Split(string(data), "\n")[1:] {
 			inode, addr, err := parse(strings.Fields(line))
 			if err != nil {
-				return nil, fmt.Errorf("not tried: reading %s/net/%s: %w", proc, table, err)
+				return nil, untried("reading %s/net/%s: %w", proc, table, err)
 			}
 			if addr != "" && sockets[inode] {
 				out = append(out, addr)
