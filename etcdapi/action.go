@@ -80,6 +80,16 @@ const (
 	HTTPVersion
 	HTTPDebug // pprof, where the operator opened it
 
+	// etcdguard's own administration, over HTTP/1.1 on the client port too.
+	SealStatus     // phase, keys and members; counts of values
+	SealPhase      // one step up or down
+	SealRotate     // a new data key, to be active once all members have it
+	SealRetire     // a data key that nothing needs any more, gone
+	SealReseal     // rewriting stored values in the form that is wanted
+	SealQuarantine // listing, moving and dropping values that do not open
+	SealBackups    // which backups need which data keys
+	RingExport     // the ring, wrapped
+
 	actionCount
 )
 
@@ -152,6 +162,15 @@ var actions = [actionCount]struct {
 	HTTPMetrics: {"HTTP.Metrics", false},
 	HTTPVersion: {"HTTP.Version", false},
 	HTTPDebug:   {"HTTP.Debug", false},
+
+	SealStatus:     {"Seal.Status", false},
+	SealPhase:      {"Seal.Phase", false},
+	SealRotate:     {"Seal.Rotate", false},
+	SealRetire:     {"Seal.Retire", false},
+	SealReseal:     {"Seal.Reseal", false},
+	SealQuarantine: {"Seal.Quarantine", false},
+	SealBackups:    {"Seal.Backups", false},
+	RingExport:     {"Ring.Export", false},
 }
 
 // String is the action's name in policies, logs and metrics.

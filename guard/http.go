@@ -22,8 +22,8 @@ func ConnContext(ctx context.Context, c net.Conn) context.Context {
 }
 
 // HTTP puts the guard before what the client port answers over HTTP/1.1: health,
-// version, metrics, and pprof where next has it. Anything else does not exist
-// there, for anybody.
+// version, metrics, etcdguard's own administration, and pprof where next has it.
+// Anything else does not exist there, for anybody.
 func (g *Guard) HTTP(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		action := httpAction(r.URL.Path)
@@ -38,7 +38,9 @@ func (g *Guard) HTTP(next http.Handler) http.Handler {
 		}
 		c := g.callerAt(p)
 		switch d := c.subject.Decide(action, etcdapi.Range{}); {
-		case !d.Allowed:
+		case !d.Allowed, d.Observed && strings.HasPrefix(r.URL.Path, etcdapi.AdminPrefix):
+			// A policy observes so that clients that it forgot go on working. There are
+			// none of the administration yet: it is never open for want of a rule.
 			g.deny(c, action, etcdapi.Range{})
 			http.Error(w, "permission denied", http.StatusForbidden)
 			return
@@ -76,5 +78,5 @@ func httpAction(path string) etcdapi.Action {
 	case "debug":
 		return etcdapi.HTTPDebug
 	}
-	return etcdapi.NoAction
+	return etcdapi.AdminAction(path)
 }

@@ -58,7 +58,7 @@ func Roles() []Role {
 			Name: "monitor",
 			For:  "metrics and health, without a single key",
 			Parts: []RolePart{{Actions: []string{"Maintenance.Status", "Maintenance.Alarm:Get", "Cluster.MemberList",
-				"Health.*", "HTTP.Health", "HTTP.Metrics", "HTTP.Version"}}},
+				"Health.*", "HTTP.Health", "HTTP.Metrics", "HTTP.Version", "Seal.Status"}}},
 		},
 		{
 			Name:  "admin",

@@ -41,6 +41,7 @@ func TestRolesGrantExactlyThis(t *testing.T) {
 			etcdapi.MaintenanceAlarmGet: unkeyed, etcdapi.MaintenanceStatus: unkeyed, etcdapi.ClusterMemberList: unkeyed,
 			etcdapi.HealthCheck: unkeyed, etcdapi.HealthList: unkeyed, etcdapi.HealthWatch: unkeyed,
 			etcdapi.HTTPHealth: unkeyed, etcdapi.HTTPMetrics: unkeyed, etcdapi.HTTPVersion: unkeyed,
+			etcdapi.SealStatus: unkeyed,
 		},
 		"admin": {},
 	}

@@ -54,6 +54,8 @@ var stakes = []struct {
 	{setOf(etcdapi.ClusterMemberAdd, etcdapi.ClusterMemberUpdate, etcdapi.ClusterMemberRemove, etcdapi.ClusterMemberPromote), false,
 		"may change the members; a new member gets all data"},
 	{setOf(etcdapi.MatchActions("Auth.*")...).without(etcdapi.AuthAuthStatus, etcdapi.AuthAuthenticate), false, "may change etcd's own users and roles"},
+	{setOf(etcdapi.SealPhase, etcdapi.SealRetire, etcdapi.SealReseal, etcdapi.SealQuarantine), false,
+		"may turn sealing off, destroy data keys, or drop values that do not open"},
 }
 
 func (s actionSet) without(actions ...etcdapi.Action) actionSet {

@@ -1,0 +1,71 @@
+package guard
+
+import (
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"google.golang.org/grpc/peer"
+
+	"github.com/etcdguard/etcdguard/certs"
+	"github.com/etcdguard/etcdguard/etcdapi"
+)
+
+// TestAdministrationNeedsARuleThatEnforces asks for every call as callers of every
+// kind, under policies that enforce and that observe.
+func TestAdministrationNeedsARuleThatEnforces(t *testing.T) {
+	const observing = `
+  - {name: seen, match: {cn: [seen]}}
+rules:
+  - {name: seen, callers: [seen], actions: ["*"], keys: [{all: true}], mode: observe}
+  - {name: admin, callers: [admin], role: admin}`
+	const callers = "\ncallers:\n  - {name: admin, match: {cn: [admin]}}\n  - {name: monitor, match: {cn: [monitor]}}"
+	const head = "apiVersion: etcdguard.dev/v1\nkind: Policy\n"
+	policies := map[string]string{
+		"enforcing":        head + callers + "\nrules:\n  - {name: admin, callers: [admin], role: admin}\n  - {name: monitor, callers: [monitor], role: monitor}\n",
+		"observing rule":   head + callers + observing,
+		"observing policy": head + "mode: observe\n" + callers + "\nrules:\n  - {name: admin, callers: [admin], role: admin}\n",
+	}
+	calls := 0
+	for name, text := range policies {
+		f := newFixture(t)
+		f.SetPolicy(parsePolicy(t, text))
+		for _, a := range etcdapi.Actions() {
+			path := etcdapi.AdminPath(a)
+			if path == "" {
+				continue
+			}
+			for _, cn := range []string{"admin", "monitor", "seen", "nobody", ""} {
+				calls++
+				reached := false
+				h := f.HTTP(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached = true }))
+				p, _ := peer.FromContext(as(cn))
+				r := httptest.NewRequest("POST", path, nil)
+				r = r.WithContext(ConnContext(r.Context(), fakeConn{addr: p.Addr.(*certs.Addr)}))
+				w := httptest.NewRecorder()
+				h.ServeHTTP(w, r)
+				want := cn == "admin" ||
+					cn == "monitor" && name == "enforcing" && a == etcdapi.SealStatus
+				if reached != want || want != (w.Code == http.StatusOK) {
+					t.Errorf("%s: %v as %q: reached %v with %d, want %v", name, a, cn, reached, w.Code, want)
+				}
+			}
+		}
+		if !strings.Contains(f.log.String(), "Seal.Phase") {
+			t.Errorf("%s: denials are not on record:\n%s", name, f.log.String())
+		}
+	}
+	if calls < 3*5*8 {
+		t.Fatalf("only %d calls were tried", calls)
+	}
+}
+
+// fakeConn is a connection of which only the other end is known.
+type fakeConn struct {
+	net.Conn
+	addr net.Addr
+}
+
+func (c fakeConn) RemoteAddr() net.Addr { return c.addr }
