@@ -1,0 +1,123 @@
+package prove
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Report is what was found on some nodes; the JSON names are stable.
+type Report struct {
+	Version  int       `json:"version"` // of this schema: 1
+	Made     time.Time `json:"made"`
+	Host     string    `json:"host"` // where the attempts were made from
+	Nodes    []string  `json:"nodes"`
+	Findings []Finding `json:"findings"`
+	// NotLookedAt is what no claim here speaks of, so that nobody takes silence for
+	// a yes.
+	NotLookedAt []string `json:"notLookedAt"`
+}
+
+// notLookedAt holds for every report.
+var notLookedAt = []string{
+	"memory of the members: whoever is root on a node reads values there",
+	"backups and snapshots kept elsewhere: etcdguard atrest FILE looks at one",
+	"what a disk keeps of blocks that were overwritten or trimmed",
+	"who holds the private keys of the authorities, and copies of any key file",
+	"an etcd binary that somebody starts on the data tomorrow",
+}
+
+// Everything tries every claim on every node. It writes a canary and removes it
+// again; nothing else is changed.
+func Everything(ctx context.Context, nodes []Node, callers Callers) Report {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	r := Report{Version: 1, Made: time.Now().UTC().Truncate(time.Second), Host: host, NotLookedAt: slices.Clone(notLookedAt)}
+	for _, n := range nodes {
+		r.Nodes = append(r.Nodes, n.Name)
+	}
+	r.Findings = run(ctx, slices.Concat(doors, stored), nodes, callers)
+	return r
+}
+
+// Failed are the findings that show a claim to be wrong.
+func (r Report) Failed() []Finding { return r.with(Failed) }
+
+// NotTried are the findings that say nothing.
+func (r Report) NotTried() []Finding { return r.with(NotTried) }
+
+func (r Report) with(result Result) (out []Finding) {
+	for _, f := range r.Findings {
+		if f.Result == result {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// Merge makes one report of several, each made on another node: an etcd cluster's
+// disks are on as many machines as it has members. Two findings about one claim on
+// one node are an error unless they agree: the later would hide the earlier.
+func Merge(reports ...Report) (Report, error) {
+	if len(reports) == 0 {
+		return Report{}, errors.New("merging reports: there is none")
+	}
+	out := Report{Version: 1}
+	var hosts []string
+	seen := map[[2]string]Finding{}
+	for _, r := range reports {
+		if r.Version != 1 {
+			return Report{}, fmt.Errorf("merging reports: the one from %s has version %d, and this etcdguard knows version 1", r.Host, r.Version)
+		}
+		if out.Made.IsZero() || r.Made.Before(out.Made) {
+			out.Made = r.Made // as old as its oldest part
+		}
+		hosts = append(hosts, r.Host)
+		for _, n := range r.Nodes {
+			if !slices.Contains(out.Nodes, n) {
+				out.Nodes = append(out.Nodes, n)
+			}
+		}
+		for _, s := range r.NotLookedAt {
+			if !slices.Contains(out.NotLookedAt, s) {
+				out.NotLookedAt = append(out.NotLookedAt, s)
+			}
+		}
+		for _, f := range r.Findings {
+			at := [2]string{f.Claim, f.Node}
+			before, twice := seen[at]
+			switch {
+			case !twice:
+			case before.Result == f.Result:
+				continue
+			case before.Result == NotTried || f.Result == NotTried:
+				// A claim about a node's disk can be tried on that node alone.
+				if f.Result == NotTried {
+					continue
+				}
+			default:
+				return Report{}, fmt.Errorf("merging reports: %q on %s is %s in one report and %s in another; take new ones", f.Claim, f.Node, before.Result, f.Result)
+			}
+			seen[at] = f
+		}
+	}
+	slices.Sort(hosts)
+	out.Host = strings.Join(slices.Compact(hosts), ", ")
+	slices.Sort(out.Nodes)
+	for _, f := range seen {
+		out.Findings = append(out.Findings, f)
+	}
+	slices.SortFunc(out.Findings, func(a, b Finding) int {
+		if c := strings.Compare(a.Claim, b.Claim); c != 0 {
+			return c
+		}
+		return strings.Compare(a.Node, b.Node)
+	})
+	return out, nil
+}
