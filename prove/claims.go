@@ -193,10 +193,13 @@ func (a *attempt) onlyDeclaredPorts(context.Context) error {
 }
 
 func (a *attempt) privateFiles(context.Context) error {
-	if a.Private == "" {
-		return untried("the folder with the member's keys and data is not known here")
+	switch {
+	case a.Private != "":
+		return LooseModes(a.Private, a.Skip)
+	case len(a.Keys) > 0:
+		return looseFiles(append(a.Keys, a.Data...))
 	}
-	return LooseModes(a.Private, a.Skip)
+	return untried("where the member's keys and data are is not known here")
 }
 
 // rpc is one call on a connection.

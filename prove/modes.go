@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 )
@@ -44,4 +45,21 @@ func LooseModes(root string, skip func(dir string) bool) error {
 		err = untried("no private key under %s", root)
 	}
 	return errors.Join(append(problems, err)...)
+}
+
+// looseFiles lists those of some files and folders that others than their owner may
+// use.
+func looseFiles(paths []string) error {
+	var problems []error
+	for _, path := range paths {
+		info, err := os.Stat(path)
+		if err != nil {
+			problems = append(problems, untried("%w", err))
+			continue
+		}
+		if mode := info.Mode().Perm(); mode&0o077 != 0 {
+			problems = append(problems, fmt.Errorf("%s has mode %04o; chmod go= %q", path, mode, path))
+		}
+	}
+	return errors.Join(problems...)
 }

@@ -57,3 +57,23 @@ func TestLooseModes(t *testing.T) {
 		t.Errorf("a folder without keys: %v", err)
 	}
 }
+
+func TestLooseFiles(t *testing.T) {
+	dir := t.TempDir()
+	key := filepath.Join(dir, "key")
+	if err := os.WriteFile(key, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := looseFiles([]string{key}); err != nil {
+		t.Errorf("control: %v", err)
+	}
+	if err := looseFiles([]string{key, key + "-gone"}); err == nil || !onlyUntried(err) {
+		t.Errorf("a file that is not there: %v", err)
+	}
+	if err := os.Chmod(key, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if err := looseFiles([]string{key, key + "-gone"}); err == nil || onlyUntried(err) {
+		t.Errorf("a key that the group reads: %v", err)
+	}
+}

@@ -25,6 +25,8 @@ type Node struct {
 	// others may read but certificates. Skip leaves parts of it out; nil is none.
 	Private string
 	Skip    func(dir string) bool
+	// Keys are the files with its private keys, where no one folder holds everything.
+	Keys []string
 }
 
 // Callers are the identities that the attempts use. Those that must be refused live
