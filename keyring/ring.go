@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"github.com/etcdguard/etcdguard/seal"
 )
@@ -27,6 +28,7 @@ type view struct {
 	refusal    error // why this member may not write; nil: it may
 
 	writes atomic.Int64 // under way that began under this view
+	lost   atomic.Int64 // when Lost was last said of one, in nanoseconds since the process began; 0: never
 }
 
 var (
@@ -36,6 +38,15 @@ var (
 	// it would be stored as it came, and be taken for one.
 	ErrLooksSealed = errors.New("begins with the bytes that mark a sealed value, which can't be stored unsealed")
 )
+
+// newRing is a ring of which nothing is known yet.
+func newRing(reload func(seal.KeyNumber) bool) *Ring {
+	r := &Ring{reload: reload}
+	r.inForce.Store(&view{phase: Strict, keys: map[seal.KeyNumber]*seal.Key{}, refusal: errNotKnown})
+	return r
+}
+
+var errNotKnown = errors.New("the state of this cluster's ring is not known yet")
 
 // Static is a ring that never changes, for tests and for tools that work offline.
 // The key of the highest number is the active one.
@@ -100,7 +111,20 @@ func (w Write) Seal(name, value []byte) ([]byte, error) {
 	return value, nil
 }
 
-// Done says that etcd has answered.
+// processBegun makes times of one process comparable whatever the clock does.
+var processBegun = time.Now()
+
+// Lost says, before Done, that etcd gave no answer: the request ran out of time, its
+// client went away, the server was stopping. It may still be carried out, so a later
+// view is not acknowledged before that can't be any more. Any error of etcd may be
+// reported as this.
+func (w Write) Lost() {
+	if w.view != nil {
+		w.view.lost.Store(int64(time.Since(processBegun)))
+	}
+}
+
+// Done says that the request is over.
 func (w Write) Done() {
 	if w.view != nil {
 		w.view.writes.Add(-1)

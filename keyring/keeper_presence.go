@@ -1,0 +1,3 @@
+package keyring
+
+type presence struct{}
