@@ -62,7 +62,7 @@ func (c claim) on(ctx context.Context, a *attempt) Finding {
 	if err != nil {
 		f.Result, f.Detail = Failed, strings.ReplaceAll(err.Error(), "\n", "; ")
 		if onlyUntried(err) {
-			f.Result = NotTried
+			f.Result, f.Detail = NotTried, strings.TrimPrefix(f.Detail, "not tried: ")
 		}
 	}
 	return f

@@ -17,9 +17,18 @@ type Report struct {
 	Host     string    `json:"host"` // where the attempts were made from
 	Nodes    []string  `json:"nodes"`
 	Findings []Finding `json:"findings"`
+	// Surroundings are what lies under and around the members that are on this
+	// machine. They are no claim: nothing here fails for them.
+	Surroundings []NodeSurroundings `json:"surroundings"`
 	// NotLookedAt is what no claim here speaks of, so that nobody takes silence for
 	// a yes.
 	NotLookedAt []string `json:"notLookedAt"`
+}
+
+// NodeSurroundings are those of one node.
+type NodeSurroundings struct {
+	Node string        `json:"node"`
+	Are  []Surrounding `json:"are"`
 }
 
 // notLookedAt holds for every report.
@@ -41,6 +50,9 @@ func Everything(ctx context.Context, nodes []Node, callers Callers) Report {
 	r := Report{Version: 1, Made: time.Now().UTC().Truncate(time.Second), Host: host, NotLookedAt: slices.Clone(notLookedAt)}
 	for _, n := range nodes {
 		r.Nodes = append(r.Nodes, n.Name)
+		if len(n.Data) > 0 {
+			r.Surroundings = append(r.Surroundings, NodeSurroundings{n.Name, Surroundings(n.Data[0], n.Pid)})
+		}
 	}
 	r.Findings = run(ctx, slices.Concat(doors, stored), nodes, callers)
 	return r
@@ -84,6 +96,7 @@ func Merge(reports ...Report) (Report, error) {
 				out.Nodes = append(out.Nodes, n)
 			}
 		}
+		out.Surroundings = append(out.Surroundings, r.Surroundings...)
 		for _, s := range r.NotLookedAt {
 			if !slices.Contains(out.NotLookedAt, s) {
 				out.NotLookedAt = append(out.NotLookedAt, s)

@@ -31,7 +31,8 @@ Exit codes: 0 every claim held; 1 one failed, or could not be tried (--partial
 accepts the latter); 2 the command line or a file cannot be understood.
 
 The names in -o json are stable: version, made, host, nodes, findings with claim,
-how, node, result (held, failed, not tried) and detail, notLookedAt.`
+how, node, result (held, failed, not tried) and detail, surroundings with node and
+are (what, state, seen, advice), notLookedAt.`
 
 const proveExample = `  etcdguard prove
   etcdguard prove -o json > report.json
@@ -156,6 +157,15 @@ func printFindings(w io.Writer, r prove.Report) error {
 			fmt.Fprintf(w, "NOT TRIED  %s, %s: %s\n", f.Claim, f.Node, f.Detail)
 		case f.Detail != "":
 			fmt.Fprintf(w, "seen       %s, %s: %s\n", f.Claim, f.Node, f.Detail)
+		}
+	}
+	fmt.Fprintln(w, "\nAround the members, and not in their hands:")
+	for _, n := range r.Surroundings {
+		for _, s := range n.Are {
+			fmt.Fprintf(w, "  %-8s %s, %s: %s\n", s.State, n.Node, s.What, s.Seen)
+			if s.Advice != "" {
+				fmt.Fprintf(w, "           %s\n", s.Advice)
+			}
 		}
 	}
 	fmt.Fprintln(w, "\nNot looked at:")
