@@ -7,7 +7,7 @@ FUZZTIME ?= 10000x
 # Tools are pinned in a module of their own, so that theirs are not our dependencies.
 TOOL = $(GO) tool -modfile=tools/go.mod
 
-.PHONY: help build up down try test race differential mutants lint vuln fuzz bench e2e e2e-ci conformance conformance-ci ci
+.PHONY: help build up down try test race differential mutants lint vuln fuzz bench e2e e2e-ci conformance conformance-ci kube-integration ci
 
 # Modules of their own, so that what they need never reaches the main one.
 NESTED = bench e2e
@@ -90,6 +90,10 @@ conformance: build
 # A named part of them.
 conformance-ci: build
 	cd e2e && $(GO) run ./conformance -suite ci
+
+# Kubernetes' integration tests of Secrets and of encryption at rest, on etcdguard.
+kube-integration: build
+	cd e2e && $(GO) run ./conformance -suite kubernetes
 
 # What must pass before a change lands.
 ci:

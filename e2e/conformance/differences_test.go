@@ -98,29 +98,39 @@ func TestExpectationsWithoutAReasonAreRefused(t *testing.T) {
 // The files that stand beside each other must agree: nothing else would notice a
 // test that was renamed with a new version of etcd.
 func TestTheFilesAgree(t *testing.T) {
-	base, err := readBaseline("baseline.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	list, err := readExpectations("differences.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
 	byPackage := map[string][]string{}
-	for name := range base.Tests {
-		if pkg, test, _ := strings.Cut(name, "/"); name == top(name) {
-			byPackage[pkg] = append(byPackage[pkg], test)
+	for _, f := range []family{ofEtcd, ofKubernetes} {
+		base, err := readBaseline(f.baseline)
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	if len(byPackage[common]) == 0 || len(byPackage[e2e]) == 0 || len(list) == 0 {
-		t.Fatalf("the baseline has %d tests of common and %d of e2e, and differences.yaml %d entries; none should be 0",
-			len(byPackage[common]), len(byPackage[e2e]), len(list))
-	}
-	for _, e := range list {
-		for _, name := range e.Tests {
-			if base.Tests[name] != passed {
-				t.Errorf("differences.yaml lists %s, which stock does not pass: %q", name, base.Tests[name])
+		list, err := readExpectations(f.differences)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name := range base.Tests {
+			if pkg, test, _ := strings.Cut(name, "/"); name == top(name) {
+				byPackage[pkg] = append(byPackage[pkg], test)
 			}
+		}
+		for pkg := range f.packages {
+			if len(byPackage[pkg]) == 0 {
+				t.Errorf("%s has no test of %s", f.baseline, pkg)
+			}
+		}
+		for _, e := range list {
+			for _, name := range e.Tests {
+				if base.Tests[name] != passed {
+					t.Errorf("%s lists %s, which stock does not pass: %q", f.differences, name, base.Tests[name])
+				}
+			}
+		}
+		mod, err := os.ReadFile(filepath.Join("..", f.pin, "go.mod"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if pinned := f.module + " " + base.Version; !strings.Contains(string(mod), pinned+"\n") && !strings.Contains(string(mod), pinned+" ") {
+			t.Errorf("%s/go.mod does not require %s, of which %s is", f.pin, pinned, f.baseline)
 		}
 	}
 	for name, suite := range suites() {
@@ -128,16 +138,12 @@ func TestTheFilesAgree(t *testing.T) {
 			if _, err := p.of(byPackage[p.pkg]); err != nil {
 				t.Errorf("suite %s: %v", name, err)
 			}
+			if familyOf(p.pkg).name != familyOf(suite[0].pkg).name {
+				t.Errorf("suite %s is of more than one family, and a run is of one", name)
+			}
 		}
 	}
 	if err := accountForAll(byPackage[e2e]); err != nil {
 		t.Error(err)
-	}
-	mod, err := os.ReadFile(filepath.Join("suites", "go.mod"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !strings.Contains(string(mod), testsModule+" "+base.Etcd+"\n") {
-		t.Errorf("suites/go.mod does not require %s %s, of which the baseline is", testsModule, base.Etcd)
 	}
 }

@@ -64,7 +64,7 @@ func (x *execution) run(ctx context.Context, tests []string) (*journal, error) {
 		before := len(left)
 		left = slices.DeleteFunc(slices.Clone(left), func(t string) bool { return j.results[x.pkg+"/"+t] != "" })
 		if len(left) == before {
-			return nil, fmt.Errorf("running etcd's %s suite: not one of %d tests ran: %w; its output is in the log", x.pkg, before, err)
+			return nil, fmt.Errorf("running %s: not one of %d tests ran: %w; its output is in the log", x.pkg, before, err)
 		}
 	}
 	return j, nil
@@ -85,8 +85,8 @@ type process struct {
 // long, or ctx ends.
 func (p *process) run(ctx context.Context, tests []string) error {
 	pattern := "^(" + strings.Join(tests, "|") + ")$"
-	c := exec.Command("go", "tool", "test2json", "-t", "-p", p.pkg,
-		p.binary, "-test.v=test2json", "-test.run", pattern, "-bin-dir", p.w.bin())
+	arguments := append([]string{"tool", "test2json", "-t", "-p", p.pkg, p.binary, "-test.v=test2json", "-test.run", pattern}, p.w.arguments(p.w)...)
+	c := exec.Command("go", arguments...)
 	c.Dir, c.Env, c.Stderr = filepath.Join(p.w.run, p.pkg), p.env, p.log
 	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	out, err := c.StdoutPipe()
@@ -96,7 +96,7 @@ func (p *process) run(ctx context.Context, tests []string) error {
 	p.began("")
 	p.j.began, p.j.done = p.began, p.done
 	if err := c.Start(); err != nil {
-		return fmt.Errorf("starting etcd's %s suite: %w", p.pkg, err)
+		return fmt.Errorf("starting %s: %w", p.pkg, err)
 	}
 	over, watched := make(chan struct{}), make(chan struct{})
 	go func() {

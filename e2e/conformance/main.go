@@ -57,7 +57,7 @@ func run(ctx context.Context, o options) error {
 	case o.record && (!o.stock || o.binary != ""):
 		return errors.New("-record is for stock etcd; give -stock, and no -binary")
 	}
-	w, err := open(ctx)
+	w, err := open(ctx, familyOf(asked[0].pkg))
 	if err != nil {
 		return err
 	}
@@ -83,8 +83,8 @@ func run(ctx context.Context, o options) error {
 	}
 	printTallies(os.Stdout, append(tallies, total), o.stock)
 	if o.record {
-		r.base.Etcd, r.base.Minimal = w.version, true
-		return r.base.write(filepath.Join(w.source, "baseline.json"))
+		r.base.Version = w.version
+		return r.base.write(filepath.Join(w.source, w.baseline))
 	}
 	if bad := r.problems(total); len(bad) > 0 {
 		return fmt.Errorf("%d problems:\n  %s", len(bad), strings.Join(bad, "\n  "))
@@ -105,13 +105,13 @@ type runner struct {
 func newRunner(ctx context.Context, o options, w *workshop) (*runner, error) {
 	r := &runner{options: o, w: w}
 	var err error
-	if r.base, err = readBaseline(filepath.Join(w.source, "baseline.json")); err != nil {
+	if r.base, err = readBaseline(filepath.Join(w.source, w.baseline)); err != nil {
 		return nil, err
 	}
 	underTest := "etcd"
 	if !o.stock {
 		underTest = "etcdguard"
-		if r.expected, err = readExpectations(filepath.Join(w.source, "differences.yaml")); err != nil {
+		if r.expected, err = readExpectations(filepath.Join(w.source, w.differences)); err != nil {
 			return nil, err
 		}
 	}
@@ -120,16 +120,15 @@ func newRunner(ctx context.Context, o options, w *workshop) (*runner, error) {
 			return nil, err
 		}
 	}
-	if !o.list {
-		if err := w.furnish(ctx, underTest); err != nil {
-			return nil, err
-		}
+	// Even for -list: Kubernetes' tests want an etcd before they say their names.
+	if err := w.furnish(ctx, underTest); err != nil {
+		return nil, err
 	}
 	if r.log, err = os.Create(filepath.Join(w.cache, "output-"+o.suite+".json")); err != nil {
 		return nil, err
 	}
 	if !o.list {
-		fmt.Fprintf(os.Stderr, "conformance: no etcd of an older release takes part, so tests that mix versions are left out (-list names them)\n")
+		fmt.Fprintf(os.Stderr, "conformance: %s\n", w.notice)
 		fmt.Fprintf(os.Stderr, "conformance: all that the tests print goes to %s\n", r.log.Name())
 	}
 	return r, nil
@@ -233,8 +232,8 @@ func (r *runner) suspects(j *journal, ran []string) []string {
 // problems puts into words what makes the run a failure.
 func (r *runner) problems(t tally) []string {
 	var bad []string
-	if r.base.Etcd != r.w.version {
-		bad = append(bad, fmt.Sprintf("baseline.json is of %q and the suites are %s; run -suite all -stock -record", r.base.Etcd, r.w.version))
+	if r.base.Version != r.w.version {
+		bad = append(bad, fmt.Sprintf("%s is of %q and the suites are %s; run it with -stock -record", r.w.baseline, r.base.Version, r.w.version))
 	}
 	if len(t.ran) == 0 {
 		bad = append(bad, "not one test ran; correct -run")
@@ -243,11 +242,11 @@ func (r *runner) problems(t tally) []string {
 		bad = append(bad, fmt.Sprintf("%s: stock passes it, here: %s", d.test, d.ended))
 	}
 	for _, name := range t.verdict.stale {
-		bad = append(bad, fmt.Sprintf("%s: listed in differences.yaml, and does not differ; remove it there", name))
+		bad = append(bad, fmt.Sprintf("%s: listed in %s, and does not differ; remove it there", name, r.w.differences))
 	}
 	for _, name := range t.ran {
 		if r.base.Tests[name] == "" {
-			bad = append(bad, fmt.Sprintf("%s: not in baseline.json; run it with -stock -record", name))
+			bad = append(bad, fmt.Sprintf("%s: not in %s; run it with -stock -record", name, r.w.baseline))
 		}
 	}
 	return bad

@@ -7,11 +7,17 @@ import (
 	"strings"
 )
 
-// The two packages of the suites. common runs each of its tests with and without
+// The two packages of etcd's suites. common runs each of its tests with and without
 // TLS; e2e knows the corners.
 const (
 	common = "common"
 	e2e    = "e2e"
+)
+
+// Two packages of Kubernetes' integration tests.
+const (
+	kubeSecrets        = "secrets"
+	kubeTransformation = "transformation"
 )
 
 // part is the tests of one package that exercise one thing. Patterns are of whole
@@ -48,6 +54,13 @@ var parts = []part{
 		`TestServerJsonLogging`, `TestConnectionRejectMessage`, `TestNoErrorLogsDuringNormalOperations`, `TestCtlV3Version`, `TestClusterVersion`,
 		`TestCtlV3DialWithHTTPScheme`, `TestBootstrapDefragFlag`, `TestSnapshotCatchupEntriesFlag`, `TestV2DeprecationEnforceDefaultValue`, `TestWarningApplyDuration`,
 	}},
+}
+
+// kubernetes is the tests of Kubernetes that are about what is stored: all of them,
+// none is left out.
+var kubernetes = []part{
+	{"kube-secrets", kubeSecrets, []string{`.*`}},
+	{"kube-transformation", kubeTransformation, []string{`.*`}},
 }
 
 // timing asserts milliseconds under load: it judges the machine as much as the
@@ -88,7 +101,8 @@ var ci = []part{
 // suites are what can be asked for by name, besides each part.
 func suites() map[string][]part {
 	all := map[string][]part{"all": parts, "ci": ci, e2e: parts[1:]}
-	for _, p := range append(slices.Clone(parts), timing) {
+	all["kubernetes"] = kubernetes
+	for _, p := range append(append(slices.Clone(parts), kubernetes...), timing) {
 		all[p.name] = []part{p}
 	}
 	return all

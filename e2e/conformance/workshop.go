@@ -14,37 +14,37 @@ import (
 	"github.com/etcdguard/etcdguard/e2e/peers"
 )
 
-const (
-	e2eModule   = "github.com/etcdguard/etcdguard/e2e"
-	testsModule = "go.etcd.io/etcd/tests/v3"
-)
+const e2eModule = "github.com/etcdguard/etcdguard/e2e"
 
 // workshop is where a run happens: a copy of what the suites read, since they also
 // write beside it and the module cache is nobody's to write to.
 type workshop struct {
+	family
 	source  string // the folder of this command
+	pinned  string // the folder of the module that pins the suites
 	version string // of the suites
 	run     string // emptied for each run
 	cache   string // where the compiled suites are kept
 	unlock  func()
 }
 
-// open prepares an empty workshop and holds it: the suites use fixed ports, so one
-// run is all that a machine can bear.
-func open(ctx context.Context) (*workshop, error) {
+// open prepares an empty workshop and holds it: the suites use fixed ports and
+// sockets, so one run of each family is all that a machine can bear.
+func open(ctx context.Context, f family) (*workshop, error) {
 	root, err := ask(ctx, "", "go", "list", "-m", "-f", "{{.Dir}}", e2eModule)
 	if err != nil {
 		return nil, fmt.Errorf("finding the e2e module: %w; run this inside the e2e folder", err)
 	}
-	w := &workshop{source: filepath.Join(root, "conformance"), cache: filepath.Join(root, "..", ".cache", "conformance")}
+	w := &workshop{family: f, source: filepath.Join(root, "conformance"), pinned: filepath.Join(root, f.pin),
+		cache: filepath.Join(root, "..", ".cache", "conformance", f.name)}
 	w.run = filepath.Join(w.cache, "run")
-	module, err := ask(ctx, w.suites(), "go", "list", "-m", "-f", "{{.Version}} {{.Dir}}", testsModule)
+	module, err := ask(ctx, w.pinned, "go", "list", "-m", "-f", "{{.Version}} {{.Dir}}", f.module)
 	if err != nil {
-		return nil, fmt.Errorf("finding etcd's suites: %w; run `go mod download` in %s", err, w.suites())
+		return nil, fmt.Errorf("finding the suites of %s: %w; run `go mod download` in %s", f.name, err, w.pinned)
 	}
 	version, dir, found := strings.Cut(module, " ")
 	if !found {
-		return nil, fmt.Errorf("etcd's suites are not in the module cache; run `go mod download` in %s", w.suites())
+		return nil, fmt.Errorf("the suites of %s are not in the module cache; run `go mod download` in %s", f.name, w.pinned)
 	}
 	w.version = version
 	if w.unlock, err = w.lock(); err != nil {
@@ -70,7 +70,7 @@ func (w *workshop) lock() (unlock func(), err error) {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return nil, err
 		}
-		f, err := os.OpenFile(filepath.Join(dir, "etcdguard-conformance.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+		f, err := os.OpenFile(filepath.Join(dir, "etcdguard-conformance-"+w.name+".lock"), os.O_CREATE|os.O_RDWR, 0o600)
 		if err == nil {
 			held = append(held, f)
 			err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
@@ -78,7 +78,7 @@ func (w *workshop) lock() (unlock func(), err error) {
 		if err != nil {
 			unlock()
 			if errors.Is(err, syscall.EWOULDBLOCK) {
-				return nil, fmt.Errorf("another conformance run holds %s; etcd's suites use fixed ports, wait for it", f.Name())
+				return nil, fmt.Errorf("another conformance run holds %s; the suites use fixed ports, wait for it", f.Name())
 			}
 			return nil, fmt.Errorf("locking: %w", err)
 		}
@@ -86,28 +86,31 @@ func (w *workshop) lock() (unlock func(), err error) {
 	return unlock, nil
 }
 
-func (w *workshop) suites() string { return filepath.Join(w.source, "suites") }
-func (w *workshop) bin() string    { return filepath.Join(w.run, "bin") }
-func (w *workshop) tmp() string    { return filepath.Join(w.run, "tmp") }
+func (w *workshop) bin() string { return filepath.Join(w.run, "bin") }
+func (w *workshop) tmp() string { return filepath.Join(w.run, "tmp") }
 
-// layOut makes the folders of a run. The suites look for their certificates in
-// ../fixtures. The keys there are open to all, which a member refuses; here they
-// are not.
-func (w *workshop) layOut(tests string) error {
+// layOut makes the folders of a run. The keys among the fixtures are open to all
+// where they come from, which a member refuses; here they are not.
+func (w *workshop) layOut(module string) error {
 	if err := os.RemoveAll(w.run); err != nil {
 		return err
 	}
-	for _, dir := range []string{w.bin(), w.tmp(), filepath.Join(w.run, common), filepath.Join(w.run, e2e), filepath.Join(w.run, "fixtures")} {
+	fixtures := filepath.Join(w.run, w.fixturesAt(w.version))
+	dirs := []string{w.bin(), w.tmp(), fixtures}
+	for pkg := range w.packages {
+		dirs = append(dirs, filepath.Join(w.run, pkg))
+	}
+	for _, dir := range dirs {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return err
 		}
 	}
-	fixtures, err := os.ReadDir(filepath.Join(tests, "fixtures"))
+	files, err := os.ReadDir(filepath.Join(module, w.fixtures))
 	if err != nil {
 		return err
 	}
-	for _, f := range fixtures {
-		if err := copyFile(filepath.Join(tests, "fixtures", f.Name()), filepath.Join(w.run, "fixtures", f.Name()), 0o600); err != nil {
+	for _, f := range files {
+		if err := copyFile(filepath.Join(module, w.fixtures, f.Name()), filepath.Join(fixtures, f.Name()), 0o600); err != nil {
 			return err
 		}
 	}
@@ -169,10 +172,15 @@ rules:
 // environment is what the test binary gets, and through it the members: ETCD_
 // variables and PATH reach them.
 func (w *workshop) environment(guarded bool) []string {
-	env := []string{"TMPDIR=" + w.tmp(), "E2E_TEST_MINIMAL=true"}
+	env := append([]string{"TMPDIR=" + w.tmp()}, w.variables(w)...)
+	ours := map[string]bool{}
+	for _, v := range env {
+		name, _, _ := strings.Cut(v, "=")
+		ours[name] = true
+	}
 	for _, v := range os.Environ() {
 		switch name, _, _ := strings.Cut(v, "="); {
-		case strings.HasPrefix(name, "ETCD"), strings.HasPrefix(name, "EXPECT_"), name == "TMPDIR", name == "E2E_TEST_MINIMAL":
+		case ours[name], strings.HasPrefix(name, "ETCD"), strings.HasPrefix(name, "EXPECT_"), strings.HasPrefix(name, "KUBE"):
 		default:
 			env = append(env, v)
 		}
@@ -186,7 +194,7 @@ func (w *workshop) environment(guarded bool) []string {
 
 // compile builds the tests of a package, once per version of them and of Go.
 func (w *workshop) compile(ctx context.Context, pkg string) (string, error) {
-	goVersion, err := ask(ctx, w.suites(), "go", "env", "GOVERSION")
+	goVersion, err := ask(ctx, w.pinned, "go", "env", "GOVERSION")
 	if err != nil {
 		return "", err
 	}
@@ -194,12 +202,13 @@ func (w *workshop) compile(ctx context.Context, pkg string) (string, error) {
 	if _, err := os.Stat(binary); !errors.Is(err, fs.ErrNotExist) {
 		return binary, err
 	}
-	fmt.Fprintf(os.Stderr, "conformance: building etcd's %s suite, which takes minutes the first time\n", pkg)
-	build := exec.CommandContext(ctx, "go", "test", "-c", "-tags", "e2e", "-o", binary+".new", testsModule+"/"+pkg)
-	build.Dir, build.Env = w.suites(), append(os.Environ(), "GOWORK=off")
+	fmt.Fprintf(os.Stderr, "conformance: building %s of %s, which takes minutes the first time\n", pkg, w.name)
+	arguments := append([]string{"test", "-c", "-o", binary + ".new"}, w.build...)
+	build := exec.CommandContext(ctx, "go", append(arguments, w.module+"/"+w.packages[pkg])...)
+	build.Dir, build.Env = w.pinned, append(os.Environ(), "GOWORK=off", "CGO_ENABLED=0")
 	build.Stdout, build.Stderr = os.Stderr, os.Stderr
 	if err := build.Run(); err != nil {
-		return "", fmt.Errorf("building etcd's %s suite: %w", pkg, err)
+		return "", fmt.Errorf("building %s of %s: %w", pkg, w.name, err)
 	}
 	return binary, os.Rename(binary+".new", binary)
 }
