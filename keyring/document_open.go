@@ -37,32 +37,50 @@ const secretSize = 32
 // ErrForged: a document was not written by who has the ring's active data key.
 var ErrForged = errors.New("the document was not written by a holder of this ring's active data key: it was altered or forged")
 
-// Open unwraps every data key and verifies the MAC. A secret that known has, an
-// earlier state of the same ring, is taken from there and no provider is asked for
-// it, so a member that runs goes on while its providers are away; known may be nil.
-// The others are asked for in the order of providers. The errors are *UnopenedError
-// and ErrForged.
+// Open unwraps every data key and verifies the MAC. A secret that known has, another
+// state of the same ring, is taken from there and no provider is asked for it, so a
+// member that runs goes on while its providers are away; known may be nil. The others
+// are asked for in the order of providers. The errors are *UnopenedError and ErrForged.
 func (d *Document) Open(ctx context.Context, providers []kms.Provider, known *Opened) (*Opened, error) {
 	if err := d.check(); err != nil {
 		return nil, fmt.Errorf("opening a ring's document: %w", err)
 	}
+	if known != nil && known.doc.Ring != d.Ring {
+		known = nil
+	}
+	o, err := d.openKnowing(ctx, providers, known)
+	if known != nil && errors.Is(err, ErrForged) {
+		// Or the ring went two ways after a snapshot was restored, and this active key has
+		// the number and the second of one that is known.
+		if fresh, again := d.openKnowing(ctx, providers, nil); again == nil {
+			o, err = fresh, nil
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if known != nil && d.Generation >= known.doc.Generation && d.active().Number < known.doc.active().Number {
+		// The active key only moves on: this is somebody who has an old one.
+		return nil, fmt.Errorf("opening ring %v generation %d: data key %d is active again: %w", d.Ring, d.Generation, d.active().Number, ErrForged)
+	}
+	return o, nil
+}
+
+func (d *Document) openKnowing(ctx context.Context, providers []kms.Provider, known *Opened) (*Opened, error) {
 	o := &Opened{doc: d.clone(), keys: make([]*dataKey, len(d.Keys))}
-	if known != nil && known.doc.Ring == d.Ring {
-		for i, k := range o.doc.Keys {
+	for i, k := range o.doc.Keys {
+		if known == nil {
+			break
+		}
+		if same := known.doc.key(k.Number); same != nil && same.Created.Equal(k.Created) {
 			o.keys[i] = known.dataKey(k.Number)
 		}
-	} else {
-		known = nil
 	}
 	if err := o.unwrap(ctx, providers); err != nil {
 		return nil, err
 	}
 	if !hmac.Equal(o.mac(), d.MAC) {
 		return nil, fmt.Errorf("opening ring %v generation %d: %w", d.Ring, d.Generation, ErrForged)
-	}
-	if known != nil && d.Generation >= known.doc.Generation && d.active().Number < known.doc.active().Number {
-		// The active key only moves on: this is somebody who has an old one.
-		return nil, fmt.Errorf("opening ring %v generation %d: data key %d is active again: %w", d.Ring, d.Generation, d.active().Number, ErrForged)
 	}
 	return o, nil
 }
@@ -83,10 +101,10 @@ func (o *Opened) unwrap(ctx context.Context, providers []kms.Provider) error {
 			w := o.doc.Keys[i].wrap(p.Name())
 			switch {
 			case w == nil:
-				failures[i] = append(failures[i], Attempt{p.Name(), "", errors.New("did not wrap this data key")})
+				failures[i] = append(failures[i], Attempt{p.Name(), "", errDidNotWrap})
 				continue
 			case hangs:
-				failures[i] = append(failures[i], Attempt{p.Name(), w.KeyID, errors.New("not asked again after it did not answer")})
+				failures[i] = append(failures[i], Attempt{p.Name(), w.KeyID, errHangs})
 				continue
 			}
 			var err error
@@ -103,7 +121,7 @@ func (o *Opened) unwrap(ctx context.Context, providers []kms.Provider) error {
 		}
 		for _, w := range o.doc.Keys[i].Wraps {
 			if !slices.ContainsFunc(providers, func(p kms.Provider) bool { return p.Name() == w.Provider }) {
-				failures[i] = append(failures[i], Attempt{w.Provider, w.KeyID, errors.New("is not configured here")})
+				failures[i] = append(failures[i], Attempt{w.Provider, w.KeyID, errNotConfigured})
 			}
 		}
 		unopened.Keys = append(unopened.Keys, UnopenedKey{o.doc.Keys[i].Number, failures[i]})

@@ -194,7 +194,10 @@ func (d *Document) checkKeys() error {
 }
 
 func (k *DataKey) check() error {
+	_, offset := k.Created.Zone()
 	switch {
+	case offset != 0:
+		return errors.New("has a date that is not in UTC")
 	case k.Created.IsZero() || k.Created.Year() < 0 || k.Created.Year() > 9999:
 		return errors.New("has no date")
 	case !k.Created.Equal(k.Created.Truncate(time.Second)):

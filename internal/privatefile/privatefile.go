@@ -104,11 +104,12 @@ func write(name string, data []byte, place func(fresh string) error) (err error)
 	if err = place(f.Name()); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(name))
+	return SyncDir(name)
 }
 
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
+// SyncDir brings to the disk which files are in the directory of name.
+func SyncDir(name string) error {
+	d, err := os.Open(filepath.Dir(name))
 	if err != nil {
 		return err
 	}
