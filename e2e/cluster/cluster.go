@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -223,13 +224,17 @@ func readMember(dir string) (*Member, error) {
 	return &Member{Name: config.Name, ClientURL: config.Client, PeerURL: config.Peer, dir: dir}, nil
 }
 
+// taken is how many rows of ports this process has given away: those of a cluster
+// that is down are not for another one.
+var taken atomic.Int64
+
 // freePorts is the first of a row of ports that nothing listens on, below the
 // range that the kernel gives to outgoing connections.
 func freePorts(t testing.TB) int {
 	t.Helper()
-	const row = 20
-	start := 20000 + os.Getpid()%500*row
-	for base := start; base < 32000; base += row {
+	const row, first, rows = 20, 20000, 600
+	for range rows {
+		base := first + int(int64(os.Getpid())+taken.Add(1))%rows*row
 		if allFree(base, row) {
 			return base
 		}

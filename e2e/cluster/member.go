@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -43,6 +45,16 @@ func (m *Member) PeerCertificate(t testing.TB) *tls.Certificate {
 		t.Fatal(err)
 	}
 	return &cert
+}
+
+// File is a file or folder of the member.
+func (m *Member) File(name string) string { return filepath.Join(m.dir, name) }
+
+// Get asks the member's client port over HTTP/1.1 as the admin of c.
+func (m *Member) Get(t testing.TB, c *Cluster, path string) (code int, body string, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	return m.get(ctx, c.TLS(t, "admin"), path)
 }
 
 // PID is the process that the member wrote down.
@@ -116,22 +128,15 @@ type Decision struct{ Caller, Action, Result string }
 // port with the certificate in config.
 func (m *Member) Decisions(ctx context.Context, config *tls.Config) (map[Decision]int, error) {
 	const name = "etcdguard_decisions_total"
-	transport := &http.Transport{TLSClientConfig: config, DisableKeepAlives: true}
-	defer transport.CloseIdleConnections()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+m.ClientAddr()+"/metrics", nil)
-	if err != nil {
-		return nil, err
+	code, body, err := m.get(ctx, config, "/metrics")
+	if err == nil && code != http.StatusOK {
+		err = errors.New(http.StatusText(code))
 	}
-	response, err := (&http.Client{Transport: transport}).Do(request)
 	if err != nil {
 		return nil, fmt.Errorf("reading the metrics of %s: %w", m.Name, err)
 	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("reading the metrics of %s: %s", m.Name, response.Status)
-	}
 	parser := expfmt.NewTextParser(model.UTF8Validation)
-	families, err := parser.TextToMetricFamilies(response.Body)
+	families, err := parser.TextToMetricFamilies(strings.NewReader(body))
 	if err != nil {
 		return nil, fmt.Errorf("reading the metrics of %s: %w", m.Name, err)
 	}
@@ -140,6 +145,23 @@ func (m *Member) Decisions(ctx context.Context, config *tls.Config) (map[Decisio
 		counts[decisionOf(metric.GetLabel())] += int(metric.GetCounter().GetValue())
 	}
 	return counts, nil
+}
+
+// get asks the member's client port over HTTP/1.1.
+func (m *Member) get(ctx context.Context, config *tls.Config, path string) (code int, body string, err error) {
+	transport := &http.Transport{TLSClientConfig: config, DisableKeepAlives: true}
+	defer transport.CloseIdleConnections()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+m.ClientAddr()+path, nil)
+	if err != nil {
+		return 0, "", err
+	}
+	response, err := (&http.Client{Transport: transport}).Do(request)
+	if err != nil {
+		return 0, "", err
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	return response.StatusCode, string(text), err
 }
 
 func decisionOf(labels []*dto.LabelPair) (d Decision) {

@@ -22,7 +22,7 @@ type view struct {
 
 // follow keeps the view up to date until ctx ends. A stream that the server closes
 // is taken up again where it ended; one that skips, repeats or reorders is an error.
-func (v *view) follow(ctx context.Context, t *testing.T, s store) {
+func (v *view) follow(ctx context.Context, t testing.TB, s store) {
 	for ctx.Err() == nil {
 		stream, err := s.watch(ctx, v.resource, v.version)
 		if err != nil {
