@@ -16,8 +16,9 @@ const reservedByte = 0x00
 // FirstClientKey is the lowest key that a client can have.
 var FirstClientKey = []byte{reservedByte + 1}
 
-// ErrReserved means that a request names nothing but keys of the reserved space.
-var ErrReserved = errors.New(`keys that start with the byte \x00 are reserved for etcdguard`)
+// ErrReserved means that a request names nothing but keys of the reserved space, or a
+// lease of it.
+var ErrReserved = errors.New(`keys that start with the byte \x00, and their leases, are reserved for etcdguard`)
 
 // IsReserved reports whether key lies in the reserved space.
 func IsReserved(key []byte) bool { return len(key) > 0 && key[0] == reservedByte }
@@ -41,8 +42,8 @@ func confine(key, rangeEnd []byte) ([]byte, error) {
 }
 
 // Confine keeps a request out of the reserved space: it moves the start of ranges
-// in place, and returns ErrReserved where nothing is left to ask for. Requests
-// without keys are left alone.
+// in place, and returns ErrReserved where nothing is left to ask for, or where a lease
+// of that space is named. Requests without either are left alone.
 func Confine(req any) (err error) {
 	var c confiner
 	switch r := req.(type) {
@@ -61,6 +62,14 @@ func Confine(req any) (err error) {
 		}
 		r.Key, err = confined(r.Key, r.RangeEnd)
 		return err
+	case *pb.LeaseGrantRequest:
+		return confineLease(r.ID)
+	case *pb.LeaseRevokeRequest:
+		return confineLease(r.ID)
+	case *pb.LeaseKeepAliveRequest:
+		return confineLease(r.ID)
+	case *pb.LeaseTimeToLiveRequest:
+		return confineLease(r.ID)
 	}
 	return nil
 }
@@ -79,8 +88,10 @@ func (confiner) VisitRange(r *pb.RangeRequest) (err error) {
 }
 
 func (confiner) VisitPut(r *pb.PutRequest) error {
-	_, err := confine(r.Key, nil)
-	return err
+	if _, err := confine(r.Key, nil); err != nil {
+		return err
+	}
+	return confineLease(r.Lease)
 }
 
 func (confiner) VisitDeleteRange(r *pb.DeleteRangeRequest) (err error) {

@@ -171,10 +171,13 @@ func (g *Guard) receive(ctx context.Context, fullMethod string, message any) (*R
 
 // answer is the way back of a request with one answer.
 func (g *Guard) answer(ctx context.Context, r *Request, answer any) (any, error) {
-	if a, ok := answer.(*pb.LeaseTimeToLiveResponse); ok {
+	switch a := answer.(type) {
+	case *pb.LeaseTimeToLiveResponse:
 		if err := g.judgeLeaseKeysShown(ctx, r, a); err != nil {
 			return nil, err
 		}
+	case *pb.LeaseLeasesResponse:
+		etcdapi.WithoutReservedLeases(a)
 	}
 	return g.healthAnswer(answer), nil
 }
