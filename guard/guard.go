@@ -8,10 +8,12 @@ import (
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"golang.org/x/time/rate"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/etcdguard/etcdguard/etcdapi"
+	"github.com/etcdguard/etcdguard/keyring"
 	"github.com/etcdguard/etcdguard/policy"
 )
 
@@ -37,6 +39,9 @@ type Config struct {
 	Log *slog.Logger
 	// Metrics counts decisions. Required.
 	Metrics *Metrics
+	// Ring seals values on their way in and opens them on their way out; nil: values
+	// pass as they are.
+	Ring *keyring.Ring
 	// HeadHistory is the file that keeps, across restarts, when which revision was
 	// the head; policy rules that bound compaction by age need it. "" keeps it in
 	// memory: after a restart only HeadOnDisk is known.
@@ -56,6 +61,9 @@ type Guard struct {
 	now     func() time.Time
 	heads   *heads
 	denials *denialLog
+	ring    *keyring.Ring
+	// unreadables bounds the log of values that do not open.
+	unreadables *rate.Limiter
 
 	policy   atomic.Pointer[policy.Policy]
 	accounts sync.Map // name of a policy's caller → *account
@@ -77,6 +85,9 @@ func New(c Config) *Guard {
 		now:     c.Now,
 		heads:   newHeads(c.HeadHistory, c.HeadOnDisk, c.Now, c.Log),
 		denials: newDenialLog(c.Log),
+		ring:    c.Ring,
+
+		unreadables: newShare(),
 	}
 	g.policy.Store(c.Policy)
 	return g
@@ -145,7 +156,7 @@ func (g *Guard) Unary(ctx context.Context, message any, info *grpc.UnaryServerIn
 	}
 
 	g.metrics.overhead.Observe(g.now().Sub(begin).Seconds())
-	answer, err := next(ctx, message)
+	answer, err := g.serve(ctx, r, next)
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,128 @@
+package guard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/etcdguard/etcdguard/etcdapi"
+	"github.com/etcdguard/etcdguard/keyring"
+)
+
+// serve has etcd answer a request that the stages let through: with sealed values
+// on the way in, and opened ones on the way out.
+func (g *Guard) serve(ctx context.Context, r *Request, next grpc.UnaryHandler) (any, error) {
+	switch m := r.message.(type) {
+	case *pb.RangeRequest:
+		return g.serveRange(ctx, m, next)
+	case *pb.PutRequest:
+		return g.servePut(ctx, m, next)
+	case *pb.DeleteRangeRequest:
+		answer, err := next(ctx, m)
+		if a, ok := answer.(*pb.DeleteRangeResponse); ok && err == nil {
+			err = g.openAll(a.PrevKvs)
+		}
+		return answer, err
+	case *pb.TxnRequest:
+		return g.serveTxn(ctx, m, next)
+	}
+	return next(ctx, r.message)
+}
+
+func (g *Guard) serveRange(ctx context.Context, m *pb.RangeRequest, next grpc.UnaryHandler) (any, error) {
+	answer, err := next(ctx, m)
+	if a, ok := answer.(*pb.RangeResponse); ok && err == nil && !m.KeysOnly {
+		err = g.openAll(a.Kvs)
+	}
+	return answer, err
+}
+
+func (g *Guard) servePut(ctx context.Context, m *pb.PutRequest, next grpc.UnaryHandler) (any, error) {
+	w, err := g.beginWrite()
+	if err != nil {
+		return nil, err
+	}
+	if err := sealPut(w, m); err != nil {
+		w.Done()
+		return nil, err
+	}
+	answer, err := next(ctx, m)
+	endWrite(w, err)
+	if a, ok := answer.(*pb.PutResponse); ok && err == nil && a.PrevKv != nil {
+		err = g.open(a.PrevKv)
+	}
+	return answer, err
+}
+
+func (g *Guard) beginWrite() (keyring.Write, error) {
+	w, err := g.ring.BeginWrite()
+	if err != nil {
+		return w, unavailable("this member may not write: " + err.Error())
+	}
+	return w, nil
+}
+
+// endWrite gives a write's place back, and says if etcd gave no answer.
+func endWrite(w keyring.Write, err error) {
+	if err != nil {
+		w.Lost()
+	}
+	w.Done()
+}
+
+// sealPut seals the value of a put, in place: the message is this request's own.
+// With ignore_value the stored ciphertext stays; a value beside it is etcd's error.
+func sealPut(w keyring.Write, m *pb.PutRequest) error {
+	if m.IgnoreValue || len(m.Key) == 0 {
+		return nil
+	}
+	sealed, err := w.Seal(m.Key, m.Value)
+	if errors.Is(err, keyring.ErrLooksSealed) {
+		return status.Errorf(codes.InvalidArgument, "etcdguard: the value %v", err)
+	}
+	if err != nil {
+		return unavailable(err.Error())
+	}
+	m.Value = sealed
+	return nil
+}
+
+// openAll opens the values of one answer in place: etcd decodes them anew for each
+// answer, so nobody else sees them (server/storage/mvcc/kvstore_txn.go, rangeKeys).
+func (g *Guard) openAll(kvs []*mvccpb.KeyValue) error {
+	for _, kv := range kvs {
+		if err := g.open(kv); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (g *Guard) open(kv *mvccpb.KeyValue) error {
+	value, err := g.ring.Open(kv.Key, kv.Value)
+	if err != nil {
+		return g.unreadable(kv, err)
+	}
+	kv.Value = value
+	return nil
+}
+
+// unreadable is the answer to a request that needs a value which does not open.
+func (g *Guard) unreadable(kv *mvccpb.KeyValue, why error) error {
+	name := etcdapi.Key(kv.Key).String()
+	if g.unreadables.Allow() {
+		g.log.Error("a stored value does not open", slog.String("key", name),
+			slog.Int64("mod-revision", kv.ModRevision), slog.String("reason", why.Error()))
+	}
+	return status.Error(codes.DataLoss, fmt.Sprintf(
+		"etcdguard: the value of key %s (mod revision %d) %v; an operator can see and quarantine it: etcdguard seal quarantine --help",
+		name, kv.ModRevision, why))
+}
