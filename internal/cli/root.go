@@ -87,7 +87,7 @@ func newRoot() *cobra.Command {
 	})
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(newUpCommand(), newDownCommand(), newEnvCommand(), newStatusCommand(),
-		newMemberCommand(), newPolicyCommand(), newProveCommand(), newStartLocalMemberCommand())
+		newMemberCommand(), newPolicyCommand(), newAtrestCommand(), newProveCommand(), newStartLocalMemberCommand())
 	return root
 }
 

@@ -36,7 +36,7 @@ var allowed = map[string][]string{
 	"etcdapi":              {},
 	"internal/filewatch":   {},
 	"internal/privatefile": {},
-	"internal/signed":      {},
+	"internal/signed":      {"internal/privatefile"},
 	"internal/strictyaml":  {},
 	"internal/rooms":       {},
 

@@ -1,0 +1,120 @@
+package atrest
+
+import "encoding/binary"
+
+// field is one field of a protobuf message: a number for wire type 0, bytes for
+// wire type 2.
+type field struct {
+	number int
+	value  uint64
+	bytes  []byte
+	whole  bool // the end of bytes is there
+}
+
+// nextField takes the first field off a message. Groups and what is malformed end
+// the message: ok is false.
+func nextField(b []byte) (f field, rest []byte, ok bool) {
+	tag, n := binary.Uvarint(b)
+	if n <= 0 || tag>>3 == 0 || tag>>3 > 1<<29-1 {
+		return f, b, false
+	}
+	f.number, b = int(tag>>3), b[n:]
+	switch tag & 7 {
+	case 0:
+		f.value, n = binary.Uvarint(b)
+		if n <= 0 {
+			return f, b, false
+		}
+		f.whole = true
+		return f, b[n:], true
+	case 1, 5:
+		n = 8
+		if tag&7 == 5 {
+			n = 4
+		}
+		if len(b) < n {
+			return f, b, false
+		}
+		return f, b[n:], true
+	case 2:
+		size, n := binary.Uvarint(b)
+		if n <= 0 {
+			return f, b, false
+		}
+		b = b[n:]
+		if size > uint64(len(b)) {
+			f.bytes = b
+			return f, nil, true
+		}
+		f.bytes, f.whole = b[:size], true
+		return f, b[size:], true
+	}
+	return f, b, false
+}
+
+// keyValue is a message mvccpb.KeyValue.
+type keyValue struct {
+	key, value []byte
+	mod        uint64
+	whole      bool // the value's end is there
+	end        int  // where the message ends, if what follows it is something else
+}
+
+// readKeyValue reads a KeyValue: key 1, create_revision 2, mod_revision 3, version 4,
+// value 5, lease 6, each at most once and in this order, as every etcd writes it.
+// whole says whether all of the message is there. It is not ok for anything else.
+func readKeyValue(b []byte, whole bool) (kv keyValue, ok bool) {
+	f, rest, ok := nextField(b)
+	if !ok || f.number != 1 || !f.whole || b[0] != 0x0a {
+		return kv, false
+	}
+	kv.key, kv.whole = f.bytes, true
+	last := 1
+	for len(rest) > 0 {
+		f, next, ok := nextField(rest)
+		if !ok || f.number <= last || f.number > 6 || (f.number == 5) != (rest[0]&7 == 2) {
+			if !whole {
+				break
+			}
+			return kv, false
+		}
+		last, rest = f.number, next
+		switch f.number {
+		case 3:
+			kv.mod = f.value
+		case 5:
+			kv.value, kv.whole = f.bytes, f.whole
+		}
+		if !f.whole && whole {
+			return kv, false
+		}
+	}
+	if last < 5 && !whole {
+		kv.whole = false
+	}
+	kv.end = len(b) - len(rest)
+	return kv, true
+}
+
+// A key of the bucket of keys: main revision 8, '_', sub revision 8, big-endian; and a
+// 't' at the end of deletions.
+const (
+	revisionSize  = 17
+	tombstoneSize = 18
+)
+
+// readRevision reads the key of a revision; rev orders revisions, for main ones below
+// 2⁴³ with fewer than 2²⁰ changes each.
+func readRevision(key []byte) (rev uint64, deleted, ok bool) {
+	if len(key) != revisionSize && len(key) != tombstoneSize || key[8] != '_' {
+		return 0, false, false
+	}
+	if len(key) == tombstoneSize {
+		if key[17] != 't' {
+			return 0, false, false
+		}
+		deleted = true
+	}
+	main, sub := binary.BigEndian.Uint64(key), binary.BigEndian.Uint64(key[9:])
+	return min(main, 1<<43)<<20 | min(sub, 1<<20-1), deleted, main > 0
+}
