@@ -81,7 +81,8 @@ const (
 	HTTPDebug // pprof, where the operator opened it
 
 	// etcdguard's own administration, over HTTP/1.1 on the client port too.
-	SealStatus     // phase, keys and members; counts of values
+	SealStatus     // phase, keys and members; no name of a key
+	SealCount      // values by how they are stored, with names of prefixes and keys
 	SealPhase      // one step up or down
 	SealRotate     // a new data key, to be active once all members have it
 	SealRetire     // a data key that nothing needs any more, gone
@@ -164,6 +165,7 @@ var actions = [actionCount]struct {
 	HTTPDebug:   {"HTTP.Debug", false},
 
 	SealStatus:     {"Seal.Status", false},
+	SealCount:      {"Seal.Count", false},
 	SealPhase:      {"Seal.Phase", false},
 	SealRotate:     {"Seal.Rotate", false},
 	SealRetire:     {"Seal.Retire", false},

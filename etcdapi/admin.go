@@ -9,6 +9,7 @@ const AdminPrefix = "/etcdguard/v1/"
 // adminCalls are the calls of the administration, by path below AdminPrefix.
 var adminCalls = map[string]Action{
 	"seal":            SealStatus,
+	"seal/count":      SealCount,
 	"seal/phase":      SealPhase,
 	"seal/rotate":     SealRotate,
 	"seal/retire":     SealRetire,
