@@ -51,15 +51,16 @@ type Keeper struct {
 	metrics *keeperMetrics
 	ring    *Ring
 
-	ready     chan struct{} // closed when the door may open
-	readyOnce sync.Once
-	begun     time.Time // monotonic
-	wake      chan struct{}
+	ready chan struct{} // closed when the door may open
+	begun time.Time
+	wake  chan struct{} // the presence may have something to say
 
 	adopting sync.Mutex // one look at the document at a time
 	state    atomic.Pointer[keeperState]
-	presence presence
-	watch    unguardedWatch
+	older    olderViews
+	acked    atomic.Pointer[acknowledgement] // as last stored in etcd; nil: none yet
+	health   providerHealth
+	running  unguarded
 }
 
 // NewKeeper makes a Keeper that knows nothing before Run.
@@ -99,6 +100,17 @@ func (k *Keeper) WaitOpen(ctx context.Context) error {
 			return waiting
 		}
 		return context.Cause(ctx)
+	}
+}
+
+// Opened is the ring in force on this member; nil: there is none.
+func (k *Keeper) Opened() *Opened { return k.state.Load().opened }
+
+// nudge wakes the presence.
+func (k *Keeper) nudge() {
+	select {
+	case k.wake <- struct{}{}:
+	default:
 	}
 }
 

@@ -2,7 +2,9 @@ package keyring
 
 import (
 	"context"
-	"errors"
+	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/etcdguard/etcdguard/seal"
@@ -65,8 +67,53 @@ type MemberStatus struct {
 	Confirmed    bool             `json:"confirmed"`         // it acknowledged the generation in etcd
 }
 
-var errNotYet = errors.New("not yet")
+// Status reads the state of sealing, as it has reached this member.
+func (k *Keeper) Status(ctx context.Context) (Status, error) {
+	s := k.state.Load()
+	out := Status{
+		Configured: len(k.config.Providers) > 0,
+		Member:     fmt.Sprintf("%016x", k.config.Store.MemberID()),
+		Keys:       []KeyStatus{},
+		Providers:  k.askProviders(ctx),
+	}
+	if s.opened != nil {
+		out.InForce = s.opened.doc.Generation
+	}
+	for _, trouble := range []error{s.waiting, s.refusal} {
+		if trouble != nil {
+			out.Refusal = trouble.Error()
+		}
+	}
+	d := s.stored
+	if d != nil {
+		out.Ring, out.Generation, out.Phase = &d.Ring, d.Generation, d.Phase
+		for _, key := range d.Keys {
+			out.Keys = append(out.Keys, key.status())
+		}
+	}
+	present, err := k.acknowledgements(ctx)
+	if err != nil {
+		return out, fmt.Errorf("reading the state of sealing: %w", err)
+	}
+	for _, m := range k.config.Store.Members() {
+		row := MemberStatus{ID: fmt.Sprintf("%016x", m.ID), Name: m.Name, Learner: m.Learner, Unguarded: k.running.has(m.ID)}
+		if a, here := present[m.ID]; here {
+			row.Guarded, row.Boot, row.Version, row.Waiting = true, a.Boot, a.Version, a.Waiting
+			if d != nil && a.Ring != nil && *a.Ring == d.Ring {
+				row.Acknowledged, row.Phase, row.Keys = a.Generation, a.Phase, a.Keys
+				row.Confirmed = a.confirms(d)
+			}
+		}
+		out.Members = append(out.Members, row)
+	}
+	slices.SortFunc(out.Members, func(a, b MemberStatus) int { return strings.Compare(a.Name+a.ID, b.Name+b.ID) })
+	return out, nil
+}
 
-// Status reads the state of sealing. On a learner, and without a quorum, it is as this
-// member knows it.
-func (k *Keeper) Status(ctx context.Context) (Status, error) { return Status{}, errNotYet }
+func (k *DataKey) status() KeyStatus {
+	s := KeyStatus{Number: k.Number, State: k.State, Created: k.Created}
+	for _, w := range k.Wraps {
+		s.WrappedBy = append(s.WrappedBy, WrapStatus{w.Provider, w.KeyID})
+	}
+	return s
+}
