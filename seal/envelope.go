@@ -23,15 +23,15 @@ import (
 //	60+n 4  check   CRC-32C of everything before
 //
 // The additional data is the first 20 bytes and then the name of the etcd key: a
-// sealed value opens at its own key only. The check protects nothing, the tag does;
-// it tells damage from displacement, and lets a reader without keys see damage.
+// sealed value opens at its own key only. The check authenticates nothing, the tag
+// does; it tells damage from displacement, and lets a reader without keys see damage.
 const (
-	markerEnd  = 3
 	versionAt  = 3
 	ringAt     = 4
 	keyAt      = 12
 	lengthAt   = 16
 	headerSize = 20
+	halfEnd    = headerSize + halfNonce
 	nonceEnd   = headerSize + nonceSize
 	checkSize  = 4
 
@@ -82,8 +82,9 @@ var (
 	// ErrAltered: its bytes are not those that were sealed.
 	ErrAltered = errors.New("was altered after it was sealed")
 	// ErrMoved: its bytes are whole, but were sealed for another key name, or with
-	// another secret under the same ring and number.
-	ErrMoved = errors.New("was sealed for another key name")
+	// another secret under the same ring and number; or somebody altered them and made
+	// the check agree.
+	ErrMoved = errors.New("was sealed for another key name, or altered on purpose")
 )
 
 // Envelope is what the bytes of a sealed value say without any key.
@@ -98,7 +99,9 @@ type Envelope struct {
 func IsSealed(stored []byte) bool { return bytes.HasPrefix(stored, marker) }
 
 // Parse reads what can be read without a key: ErrNotSealed, ErrVersion,
-// ErrTruncated, or ErrAltered where there are more bytes than there should be.
+// ErrTruncated, or ErrAltered where there are more bytes than there should be. With
+// the latter two, Ring and Key are what the header says, if that much is there.
+// Nothing of it is authentic before the value has opened.
 func Parse(stored []byte) (Envelope, error) {
 	e, err := parse(stored)
 	if err == nil {

@@ -38,8 +38,18 @@ func newXAES(key *[keySize]byte) *xaes {
 	return x
 }
 
-// derive makes the AEAD for the nonces that begin with half.
+// derive makes the AEAD for the nonces that begin with half. It makes the second
+// half itself, at random, and puts it before what it seals: no caller can repeat one.
 func (x *xaes) derive(half *[halfNonce]byte) cipher.AEAD {
+	aead, err := cipher.NewGCMWithRandomNonce(x.derived(half))
+	if err != nil {
+		panic(err) // the block size is right
+	}
+	return aead
+}
+
+// derived is AES-256 with the key for the nonces that begin with half.
+func (x *xaes) derived(half *[halfNonce]byte) cipher.Block {
 	// Two blocks of the key derivation in counter mode (NIST SP 800-108r1), with CMAC
 	// as its PRF and the label 'X'.
 	var key [keySize]byte
@@ -54,9 +64,5 @@ func (x *xaes) derive(half *[halfNonce]byte) cipher.AEAD {
 	if err != nil {
 		panic(err) // the size is right
 	}
-	aead, err := cipher.NewGCM(block)
-	if err != nil {
-		panic(err) // the block size is right
-	}
-	return aead
+	return block
 }
