@@ -8,6 +8,8 @@ import (
 	"encoding/json"
 	"flag"
 	"os"
+	"regexp"
+	"strings"
 	"testing"
 )
 
@@ -185,4 +187,43 @@ func readVectors(t testing.TB) (vectors []vector) {
 		t.Fatalf("%s has %d vectors, want %d", vectorsFile, len(vectors), len(newVectors()))
 	}
 	return vectors
+}
+
+// TestTheDocumentAgrees: the worked vector of the document is the first of the file,
+// and its table names every error in the words of the code.
+func TestTheDocumentAgrees(t *testing.T) {
+	document, err := os.ReadFile("../docs/design/06-sealed-values.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := readVectors(t)[0]
+	var sealed strings.Builder
+	for line := range strings.Lines(string(document)) {
+		digits, what, _ := strings.Cut(strings.TrimSpace(line), " ")
+		switch strings.TrimSpace(what) {
+		case "marker", "version", "ring", "key", "length", "nonce", "ciphertext", "tag", "check":
+			sealed.WriteString(digits)
+		}
+	}
+	if got := sealed.String(); got != hex.EncodeToString(v.Sealed) {
+		t.Errorf("the document's vector is %s, the file's %x", got, v.Sealed)
+	}
+	for _, input := range []string{hex.EncodeToString(v.Secret), `"` + string(v.Name) + `"`, `"` + string(v.Value) + `"`} {
+		if !bytes.Contains(document, []byte(input)) {
+			t.Errorf("the document does not have %s", input)
+		}
+	}
+	code, err := os.ReadFile("envelope.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := regexp.MustCompile(`\n\t(Err\w+) += errors\.New`).FindAllSubmatch(code, -1)
+	if len(names) != 7 {
+		t.Errorf("%d errors in the code", len(names))
+	}
+	for _, name := range names {
+		if !bytes.Contains(document, []byte("| `"+string(name[1])+"` |")) {
+			t.Errorf("the document's table lacks %s", name[1])
+		}
+	}
 }
