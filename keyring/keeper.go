@@ -106,6 +106,14 @@ func (k *Keeper) WaitOpen(ctx context.Context) error {
 // Opened is the ring in force on this member; nil: there is none.
 func (k *Keeper) Opened() *Opened { return k.state.Load().opened }
 
+// Document is the wrapped form of the ring in force on this member; nil: there is none.
+func (k *Keeper) Document() *Document {
+	if o := k.Opened(); o != nil {
+		return o.Document()
+	}
+	return nil
+}
+
 // nudge wakes the presence.
 func (k *Keeper) nudge() {
 	select {

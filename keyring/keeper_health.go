@@ -72,6 +72,25 @@ func (k *Keeper) askProviders(ctx context.Context) []ProviderStatus {
 	return all
 }
 
+// fresh is how old an answer of a provider may be to be shown.
+const fresh = 5 * time.Second
+
+// providersNow is what the providers say now, or said a moment ago.
+func (k *Keeper) providersNow(ctx context.Context) []ProviderStatus {
+	all := make([]ProviderStatus, 0, len(k.config.Providers))
+	k.health.mu.Lock()
+	for _, p := range k.config.Providers {
+		if s, asked := k.health.last[p.Name()]; asked && time.Since(s.Checked) < fresh {
+			all = append(all, s)
+		}
+	}
+	k.health.mu.Unlock()
+	if len(all) == len(k.config.Providers) {
+		return all
+	}
+	return k.askProviders(ctx)
+}
+
 func askProvider(ctx context.Context, p kms.Provider) ProviderStatus {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"os"
 	"strings"
 	"sync"
 	"time"
@@ -82,12 +81,12 @@ func (k *Keeper) openDoor() {
 // presence is the state of keepPresence.
 type presence struct {
 	*Keeper
-	lease    int64 // 0: none
-	renewed  time.Time
-	settled  uint64 // the newest generation of ring that may be acknowledged
-	ring     seal.RingID
-	mirrored []byte // what the mirror holds, as far as this start wrote it
-	problem  string // logged last
+	lease   int64 // 0: none
+	renewed time.Time
+	settled uint64 // the newest generation of ring that may be acknowledged
+	ring    seal.RingID
+	unkept  error  // why the mirror is not what it should be
+	problem string // logged last
 }
 
 // upToDate reports whether there is nothing to wait for.
@@ -105,6 +104,7 @@ func (p *presence) tell(ctx context.Context, s *keeperState) error {
 		return nil // nothing is known yet
 	}
 	err := p.settle(s)
+	p.unkept = err
 	if leaseErr := p.keepLease(ctx); leaseErr != nil {
 		return errors.Join(err, leaseErr)
 	}
@@ -131,26 +131,18 @@ func (p *presence) settle(s *keeperState) error {
 	if !p.older.settled() {
 		return nil
 	}
-	if !known {
-		if err := keepAside(p.config.Mirror, mirror, d); err != nil {
+	if !known && mirror != nil && mirror.Phase == Off && (mirror.Ring != d.Ring || mirror.Generation > d.Generation) {
+		// Sealing was ended, and begins anew, or older data was restored.
+		if _, err := SetMirrorAside(p.config.Mirror, mirror.Ring); err != nil {
 			return err
 		}
+	}
+	if !known {
 		if err := WriteMirror(p.config.Mirror, d); err != nil {
 			return err
 		}
 	}
 	p.ring, p.settled = d.Ring, d.Generation
-	return nil
-}
-
-// keepAside keeps the mirror of another ring, which backups may still need.
-func keepAside(file string, before, d *Document) error {
-	if before == nil || before.Ring == d.Ring {
-		return nil
-	}
-	if err := os.Rename(file, file+"."+before.Ring.String()); err != nil {
-		return fmt.Errorf("keeping the mirror of the ring before this one: %w", err)
-	}
 	return nil
 }
 
@@ -164,6 +156,9 @@ func (p *presence) statement(s *keeperState) acknowledgement {
 		a.Waiting = "does not open the ring: " + inBrief(s.refusal)
 	case s.refusal != nil:
 		a.Waiting = "refuses writes: " + inBrief(s.refusal)
+	}
+	if p.unkept != nil && a.Waiting == "" {
+		a.Waiting = "can't write its mirror of the ring"
 	}
 	if s.opened == nil || p.ring != s.opened.doc.Ring {
 		return a

@@ -74,7 +74,7 @@ func (k *Keeper) Status(ctx context.Context) (Status, error) {
 		Configured: len(k.config.Providers) > 0,
 		Member:     fmt.Sprintf("%016x", k.config.Store.MemberID()),
 		Keys:       []KeyStatus{},
-		Providers:  k.askProviders(ctx),
+		Providers:  k.providersNow(ctx),
 	}
 	if s.opened != nil {
 		out.InForce = s.opened.doc.Generation
