@@ -185,7 +185,9 @@ func (l *load) pause(ctx context.Context, err error) error {
 	}
 }
 
-func counter(n int) ledger.Object { return ledger.Object{Resource: configMaps, Name: fmt.Sprintf("counter-%d", n)} }
+func counter(n int) ledger.Object {
+	return ledger.Object{Resource: configMaps, Name: fmt.Sprintf("counter-%d", n)}
+}
 
 // rivalry increments the counters until ctx ends: read, add one, write at the
 // version that was read. Two rivals at once are a conflict for one of them.

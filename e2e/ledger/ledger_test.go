@@ -43,4 +43,3 @@ func TestLedgerSeesEveryKindOfLoss(t *testing.T) {
 		}
 	}
 }
-

@@ -30,6 +30,9 @@ import (
 // every call, because its source is what changes.
 const Guard = "etcdguard"
 
+// guardVariable is the environment variable that names a binary to test instead.
+const guardVariable = "E2E_ETCDGUARD"
+
 // kubeVersion is written into kube-apiserver as its release scripts do: without it,
 // it calls itself v0.0.0-master. A test holds it to what go.mod pins.
 const kubeVersion = "v1.37.2"
@@ -92,6 +95,10 @@ func Build(ctx context.Context, name string, w io.Writer) (string, error) {
 	i := slices.IndexFunc(all, func(p peer) bool { return p.name == name })
 	if i < 0 {
 		return "", fmt.Errorf("building %q: not a known program; one of %s", name, strings.Join(Names(), ", "))
+	}
+	if binary := os.Getenv(guardVariable); name == Guard && binary != "" {
+		fmt.Fprintf(w, "peers: %s is set: %s is tested, and not this checkout\n", guardVariable, binary)
+		return filepath.Abs(binary)
 	}
 	root, err := moduleRoot()
 	if err != nil {

@@ -1,0 +1,87 @@
+package drills
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+
+	"github.com/etcdguard/etcdguard/e2e/cluster"
+)
+
+// What judges a drill is judged here: each has to notice what it is there to notice.
+
+func TestASearchFindsWhatLiesAcrossTheEndOfABuffer(t *testing.T) {
+	const text = "needle"
+	for at := 1<<20 - len(text) - 1; at <= 1<<20+1; at++ {
+		path := filepath.Join(t.TempDir(), "file")
+		content := bytes.Repeat([]byte{'n'}, 3<<20)
+		copy(content[at:], text)
+		copy(content[0:], text)
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if n := occurrences(t, filepath.Dir(path), text); n != 2 {
+			t.Fatalf("at %d: found %d times, want 2", at, n)
+		}
+	}
+}
+
+func TestTheRawReaderTellsFormsApart(t *testing.T) {
+	h := cluster.ByHand(t, 1)
+	h.Run(t, cluster.StockEtcd)
+	client := h.Etcd(t, h.TLS(t, "admin"))
+	sealed := string(sealedMarker) + "whatever"
+	for _, put := range [][2]string{
+		{"/a", "plain"}, {"/a", sealed}, // history in the clear, live sealed
+		{"/b", sealed}, {"/b", "plain again"}, // the other way round
+		{"/c", "e5egis text"}, {"\x00etcdguard/ring", "not a client's"},
+	} {
+		if _, err := client.Put(t.Context(), put[0], put[1]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := client.Delete(t.Context(), "/c"); err != nil {
+		t.Fatal(err)
+	}
+	h.Stop(t)
+	all := revisions(t, h.Members[0])
+	if got, want := formsOf(all), (forms{sealed: 1, plain: 2, liveSealed: 1, livePlain: 1}); got != want {
+		t.Errorf("forms: got %+v, want %+v", got, want)
+	}
+	if n := occurrences(t, h.Members[0].File("data"), "plain again"); n < 2 {
+		t.Errorf("a value in the clear was found %d times; it lies in the database and in the log", n)
+	}
+}
+
+func TestTheLoadNoticesWhatIsDoneBehindItsBack(t *testing.T) {
+	h := cluster.ByHand(t, 1)
+	h.Run(t, cluster.StockEtcd)
+	l, stop := startLoad(t, h.Cluster, &regime{})
+	for l.acknowledged.Load() < 200 {
+		time.Sleep(50 * time.Millisecond)
+	}
+	stop()
+	honest := everything(t, h.Cluster, h.Members[0])
+	if d := l.differences(honest); len(d) > 0 {
+		t.Fatalf("nothing was done, and the load says %q", d)
+	}
+	for _, c := range []struct {
+		what string
+		done []*mvccpb.KeyValue
+		want string
+	}{
+		{"a key is lost", honest[1:], "is gone"},
+		{"a value is another key's", append([]*mvccpb.KeyValue{{Key: honest[0].Key, Value: honest[1].Value}}, honest[1:]...), "something else"},
+		{"a value is still sealed", append([]*mvccpb.KeyValue{{Key: honest[0].Key, Value: sealedMarker}}, honest[1:]...), "something else"},
+		{"a key nobody wrote", append([]*mvccpb.KeyValue{{Key: []byte("/drill/x"), Value: []byte("v")}}, honest...), "nobody ever wrote"},
+	} {
+		if d := l.differences(c.done); !strings.Contains(strings.Join(d, "\n"), c.want) {
+			t.Errorf("%s: the load says %q, want %q", c.what, d, c.want)
+		}
+	}
+}
