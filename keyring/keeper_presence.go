@@ -128,7 +128,7 @@ func (p *presence) settle(s *keeperState) error {
 			return nil // writes of the process before this one may still be on their way
 		}
 	}
-	if !p.older.settled() {
+	if !p.older.settled(p.config.Settle) {
 		return nil
 	}
 	if !known && mirror != nil && mirror.Phase == Off && (mirror.Ring != d.Ring || mirror.Generation > d.Generation) {
@@ -283,13 +283,15 @@ func (o *olderViews) add(v *view) {
 
 // settled reports whether no write under an older view is under way, nor was left by
 // etcd without an answer so lately that it may still be carried out.
-func (o *olderViews) settled() bool {
+func (o *olderViews) settled(patience time.Duration) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for len(o.views) > 0 {
 		v := o.views[0]
-		// In this order: DoneAfter holds before it is done.
-		if v.writes.Load() > 0 || time.Since(processBegun) < time.Duration(v.held.Load()) {
+		if v.writes.Load() > 0 { // first: who is lost says so before it is done
+			return false
+		}
+		if lost := v.lost.Load(); lost != 0 && time.Since(processBegun) < time.Duration(lost)+patience {
 			return false
 		}
 		o.views = o.views[1:]

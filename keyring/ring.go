@@ -28,7 +28,7 @@ type view struct {
 	refusal    error // why this member may not write; nil: it may
 
 	writes atomic.Int64 // under way that began under this view
-	held   atomic.Int64 // until when one of them may be carried out, in nanoseconds since processBegun
+	lost   atomic.Int64 // when etcd last left one of them without an answer, in nanoseconds since processBegun; 0: never
 }
 
 var (
@@ -114,21 +114,21 @@ func (w Write) Seal(name, value []byte) ([]byte, error) {
 // processBegun makes times of one process comparable whatever the clock does.
 var processBegun = time.Now()
 
-// DoneAfter is Done for a write that etcd gave no answer to: it ran out of time, its
-// client went away, the server was stopping. For so long it may still be carried out,
-// and no later view is acknowledged.
-func (w Write) DoneAfter(patience time.Duration) {
+// Lost says, before Done, that etcd gave no answer: the request ran out of time, its
+// client went away, the server was stopping. It may still be carried out, so a later
+// view is not acknowledged before that can't be any more. Any error of etcd may be
+// reported as this.
+func (w Write) Lost() {
 	if w.view == nil {
 		return
 	}
-	until := int64(time.Since(processBegun) + patience)
+	now := int64(time.Since(processBegun))
 	for {
-		held := w.view.held.Load()
-		if held >= until || w.view.held.CompareAndSwap(held, until) {
-			break
+		last := w.view.lost.Load()
+		if last >= now || w.view.lost.CompareAndSwap(last, now) {
+			return
 		}
 	}
-	w.view.writes.Add(-1) // after held, which who waits for the view reads after writes
 }
 
 // Done says that etcd has answered.
