@@ -1,6 +1,7 @@
 package guard
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"sync"
@@ -27,6 +28,9 @@ type Etcd interface {
 	LeaseKeys(ctx context.Context, lease int64) ([][]byte, error)
 	// HasMember reports whether the cluster has a member with this ID.
 	HasMember(id uint64) bool
+	// EntryHeader is like the header that the server would give the raft log's entry of
+	// a request that comes with ctx: as many bytes long.
+	EntryHeader(ctx context.Context) *pb.RequestHeader
 }
 
 // Config is what a Guard needs.
@@ -42,6 +46,13 @@ type Config struct {
 	// Ring seals values on their way in and opens them on their way out; nil: values
 	// pass as they are.
 	Ring *keyring.Ring
+	// Limits are those that clients are held to. With a Ring, the server behind the
+	// guard has to have Limits.Server of them, since sealing makes requests larger.
+	// The zero Limits are left to the server.
+	Limits Limits
+	// RequestTimeout is how long etcd goes on with a request that it gave no answer to;
+	// 0 is 10 s.
+	RequestTimeout time.Duration
 	// HeadHistory is the file that keeps, across restarts, when which revision was
 	// the head; policy rules that bound compaction by age need it. "" keeps it in
 	// memory: after a restart only HeadOnDisk is known.
@@ -62,8 +73,12 @@ type Guard struct {
 	heads   *heads
 	denials *denialLog
 	ring    *keyring.Ring
+	fanout  *fanout
 	// unreadables bounds the log of values that do not open.
 	unreadables *rate.Limiter
+
+	limits         Limits
+	requestTimeout time.Duration
 
 	policy   atomic.Pointer[policy.Policy]
 	accounts sync.Map // name of a policy's caller → *account
@@ -71,6 +86,7 @@ type Guard struct {
 	ready    atomic.Bool
 	streams  streams
 	draining atomic.Pointer[string] // why; nil: not
+	shut     atomic.Pointer[func() string]
 }
 
 // New makes a Guard. It is not ready until SetReady.
@@ -86,8 +102,12 @@ func New(c Config) *Guard {
 		heads:   newHeads(c.HeadHistory, c.HeadOnDisk, c.Now, c.Log),
 		denials: newDenialLog(c.Log),
 		ring:    c.Ring,
+		fanout:  newFanout(c.Ring, c.Metrics.opened.Inc),
 
 		unreadables: newShare(),
+
+		limits:         c.Limits,
+		requestTimeout: cmp.Or(c.RequestTimeout, 10*time.Second),
 	}
 	g.policy.Store(c.Policy)
 	return g

@@ -30,6 +30,7 @@ type Metrics struct {
 	decisions *prometheus.CounterVec
 	overhead  prometheus.Histogram
 	watchers  *prometheus.GaugeVec
+	opened    prometheus.Counter
 }
 
 // NewMetrics makes the guard's metrics and registers them with r.
@@ -48,8 +49,12 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 			Name: "etcdguard_watchers",
 			Help: "Watches that are open, by the policy's name for the caller.",
 		}, []string{"caller"}),
+		opened: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "etcdguard_watch_values_opened_total",
+			Help: "Sealed values that were opened for watches: once for an event, however many watch it.",
+		}),
 	}
-	for _, c := range []prometheus.Collector{m.decisions, m.overhead, m.watchers} {
+	for _, c := range []prometheus.Collector{m.decisions, m.overhead, m.watchers, m.opened} {
 		if err := r.Register(c); err != nil {
 			return nil, err
 		}

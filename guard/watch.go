@@ -37,7 +37,7 @@ type watchStream struct {
 	created  bool             // a watch was allowed at some time
 	closed   bool             // the stream is over, and what its watches took is given back
 
-	revoking atomic.Bool // some watch was revoked; until then SendMsg need not look
+	ending atomic.Bool // some watch was ended by the guard; until then SendMsg need not look
 }
 
 type received struct {
@@ -49,8 +49,10 @@ type watch struct {
 	keys    etcdapi.Range
 	under   *policy.Policy // that allowed it
 	account *account
-	denied  bool // refused before etcd saw it; the answer is the guard's
-	revoked bool // cancelled by the guard while it was open
+	prevKV  bool   // asked for
+	denied  bool   // refused before etcd saw it; the answer is the guard's
+	ended   string // why the guard cancelled it while it was open; "": it did not
+	failed  bool   // it was, for an event that it can't be shown
 }
 
 func newWatchStream(s *stream) *watchStream {
@@ -127,6 +129,7 @@ func (w *watchStream) receive(m *pb.WatchRequest) (pass bool, err error) {
 		keys:    etcdapi.NewRange(create.Key, create.RangeEnd).Clone(),
 		under:   r.caller.policy,
 		account: r.caller.account,
+		prevKV:  create.PrevKv,
 		denied:  err != nil,
 	}
 	if !watched.denied && !w.take(r) {
@@ -213,10 +216,11 @@ func (w *watchStream) SendMsg(m any) error {
 	defer w.sending.Unlock()
 	if answer.Created || answer.Canceled {
 		w.learn(answer)
-	} else if w.revoking.Load() && w.isRevoked(answer.WatchId) {
-		// What etcd had ready when the policy changed, or goes on to make because a
-		// client that does not read holds up the cancellation.
+	} else if w.ending.Load() && w.holdsBack(answer.WatchId) {
 		return nil
+	}
+	if len(answer.Events) > 0 {
+		return w.sendEvents(answer)
 	}
 	if err := w.ServerStream.SendMsg(answer); err != nil {
 		return err
@@ -249,17 +253,33 @@ func (w *watchStream) learn(answer *pb.WatchResponse) {
 	if watched, open := w.open[answer.WatchId]; open {
 		delete(w.open, answer.WatchId)
 		w.release(watched)
-		if watched.revoked {
-			answer.CancelReason = errPermissionDenied.Error()
+		if watched.ended != "" {
+			answer.CancelReason = watched.ended
 		}
 	}
 }
 
-func (w *watchStream) isRevoked(id int64) bool {
+// holdsBack reports whether the guard ended a watch whose cancellation is still to
+// come: what etcd had ready by then, or goes on to make because a client that does
+// not read holds up the cancellation, is not for the client any more.
+//
+// Progress of the whole stream waits for a watch that failed: it promises that every
+// event before it was delivered, and one was not.
+func (w *watchStream) holdsBack(id int64) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	watched, open := w.open[id]
-	return open && watched.revoked
+	if watched, open := w.open[id]; open {
+		return watched.ended != ""
+	}
+	if id != noWatch {
+		return false
+	}
+	for _, watched := range w.open {
+		if watched.failed {
+			return true
+		}
+	}
+	return false
 }
 
 // recheck cancels the watches that the policy in force no longer allows. Their
@@ -274,21 +294,22 @@ func (w *watchStream) recheck() {
 	var revoked []int64
 	w.mu.Lock()
 	for id, watched := range w.open {
-		if watched.revoked || c.subject.Decide(etcdapi.WatchWatch, watched.keys).Allowed {
+		if watched.ended != "" || c.subject.Decide(etcdapi.WatchWatch, watched.keys).Allowed {
 			continue
 		}
-		watched.revoked = true
-		w.revoking.Store(true)
+		watched.ended = errPermissionDenied.Error()
+		w.ending.Store(true)
 		revoked = append(revoked, id)
 		w.guard.deny(c, etcdapi.WatchWatch, watched.keys)
 	}
 	w.mu.Unlock()
 	if len(revoked) > 0 {
-		go w.cancelAll(revoked)
+		go w.cancelAll(revoked, errPermissionDenied)
 	}
 }
 
-func (w *watchStream) cancelAll(ids []int64) {
+// cancelAll has etcd cancel watches that the guard ended for this reason.
+func (w *watchStream) cancelAll(ids []int64, why error) {
 	for _, id := range ids {
 		cancel := &pb.WatchRequest{RequestUnion: &pb.WatchRequest_CancelRequest{
 			CancelRequest: &pb.WatchCancelRequest{WatchId: id},
@@ -296,7 +317,7 @@ func (w *watchStream) cancelAll(ids []int64) {
 		select {
 		case w.own <- cancel:
 		case <-w.deaf: // no way is left to end one watch
-			w.end(errPermissionDenied)
+			w.end(why)
 			return
 		case <-w.ctx.Done():
 			return

@@ -14,6 +14,8 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/etcdguard/etcdguard/codec"
 )
 
 // wire is the client's end of a stream.
@@ -43,8 +45,20 @@ func (w *wire) RecvMsg(into any) error {
 }
 
 func (w *wire) SendMsg(m any) error {
+	sent, err := codec.Codec{}.Marshal(m)
+	if err != nil {
+		return err
+	}
+	defer sent.Free()
+	var got proto.Message = &pb.WatchResponse{}
+	if p, ok := m.(proto.Message); ok {
+		got = p.ProtoReflect().New().Interface()
+	}
+	if err := (codec.Codec{}).Unmarshal(sent, got); err != nil {
+		return err
+	}
 	select {
-	case w.toClient <- proto.Clone(m.(proto.Message)):
+	case w.toClient <- got:
 		return nil
 	case <-w.ctx.Done():
 		return w.ctx.Err()

@@ -140,6 +140,7 @@ func (d *door) listen(c *embed.Config, u url.URL, into *[]net.Listener) error {
 func (d *door) serve(m *Member) {
 	d.grpc = v3rpc.Server(m.etcd.Server, nil, nil, append(m.serverOptions(),
 		grpc.Creds(d.certs),
+		grpc.ForceServerCodecV2(newCodec()),
 		// A single interceptor runs before all chained ones: before etcd's own.
 		grpc.UnaryInterceptor(m.guard.Unary),
 		grpc.StreamInterceptor(m.guard.Stream),
