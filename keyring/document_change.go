@@ -151,6 +151,22 @@ func (o *Opened) Export(ctx context.Context, p kms.Provider) (*Document, error) 
 	return n.doc, nil
 }
 
+// WithoutExport is the document without the wraps of an Export, at the same generation:
+// what was exported, byte by byte. A member does not store the others, since a
+// passphrase would be all that stood between its disk and the values.
+func (o *Opened) WithoutExport() (*Document, error) {
+	n := &Opened{doc: o.doc.clone(), keys: o.keys}
+	for i := range n.doc.Keys {
+		k := &n.doc.Keys[i]
+		k.Wraps = slices.DeleteFunc(k.Wraps, func(w Wrap) bool { return w.Provider == kms.ExportName })
+	}
+	n.doc.MAC = n.mac()
+	if err := n.doc.check(); err != nil {
+		return nil, fmt.Errorf("taking what an export added from ring %v generation %d: %w", o.doc.Ring, o.doc.Generation, err)
+	}
+	return n.doc, nil
+}
+
 // addKey appends a new random data key.
 func (o *Opened) addKey(ctx context.Context, number seal.KeyNumber, state KeyState, providers []kms.Provider, now time.Time) error {
 	var secret [secretSize]byte

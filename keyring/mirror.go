@@ -17,6 +17,10 @@ import (
 // so it is never taken back, and never to another ring, but by an operator who names
 // the ring that goes.
 
+// MirrorName is the file of the mirror in a member's data directory, where the
+// configuration names no other.
+const MirrorName = "etcdguard-ring.json"
+
 // MirrorConflict is a document that WriteMirror does not put in the place of another.
 type MirrorConflict struct {
 	File             string

@@ -56,6 +56,7 @@ func TestScripts(t *testing.T) {
 			"members":  members,
 			"interval": killedAtEveryStep,
 			"run-for":  interrupted,
+			"new-ring": newRing,
 		},
 	})
 }
