@@ -1,7 +1,6 @@
 package guard
 
 import (
-	"cmp"
 	"context"
 	"log/slog"
 	"sync"
@@ -50,9 +49,6 @@ type Config struct {
 	// guard has to have Limits.Server of them, since sealing makes requests larger.
 	// The zero Limits are left to the server.
 	Limits Limits
-	// RequestTimeout is how long etcd goes on with a request that it gave no answer to;
-	// 0 is 10 s.
-	RequestTimeout time.Duration
 	// HeadHistory is the file that keeps, across restarts, when which revision was
 	// the head; policy rules that bound compaction by age need it. "" keeps it in
 	// memory: after a restart only HeadOnDisk is known.
@@ -77,8 +73,7 @@ type Guard struct {
 	// unreadables bounds the log of values that do not open.
 	unreadables *rate.Limiter
 
-	limits         Limits
-	requestTimeout time.Duration
+	limits Limits
 
 	policy   atomic.Pointer[policy.Policy]
 	accounts sync.Map // name of a policy's caller → *account
@@ -106,8 +101,7 @@ func New(c Config) *Guard {
 
 		unreadables: newShare(),
 
-		limits:         c.Limits,
-		requestTimeout: cmp.Or(c.RequestTimeout, 10*time.Second),
+		limits: c.Limits,
 	}
 	g.policy.Store(c.Policy)
 	return g

@@ -65,6 +65,10 @@ func (f *fakeEtcd) Header() *pb.ResponseHeader {
 	return &pb.ResponseHeader{ClusterId: 1, MemberId: 2, Revision: f.revision, RaftTerm: 3}
 }
 
+func (f *fakeEtcd) EntryHeader(context.Context) *pb.RequestHeader {
+	return &pb.RequestHeader{ID: 1 << 63}
+}
+
 func (f *fakeEtcd) HasMember(id uint64) bool { return id == 1 }
 
 func (f *fakeEtcd) LeaseKeys(_ context.Context, id int64) (keys [][]byte, err error) {

@@ -20,6 +20,7 @@ import (
 // serve has etcd answer a request that the stages let through: with sealed values
 // on the way in, and opened ones on the way out.
 func (g *Guard) serve(ctx context.Context, r *Request, next grpc.UnaryHandler) (any, error) {
+	g.keepLimits(ctx, r.message)
 	switch m := r.message.(type) {
 	case *pb.RangeRequest:
 		return g.serveRange(ctx, m, next)
@@ -38,11 +39,37 @@ func (g *Guard) serve(ctx context.Context, r *Request, next grpc.UnaryHandler) (
 }
 
 func (g *Guard) serveRange(ctx context.Context, m *pb.RangeRequest, next grpc.UnaryHandler) (any, error) {
+	if g.ring.Phase() != keyring.Off && sortedHere(m) {
+		answer, err := next(ctx, etcdapi.Unsorted(m, sortedKeys+1))
+		if a, ok := answer.(*pb.RangeResponse); ok && err == nil {
+			err = g.openSorted(m, a)
+		}
+		return answer, err
+	}
 	answer, err := next(ctx, m)
 	if a, ok := answer.(*pb.RangeResponse); ok && err == nil && !m.KeysOnly {
 		err = g.openAll(a.Kvs)
 	}
 	return answer, err
+}
+
+// sortedHere reports whether the guard has to order the answer itself: by values
+// that etcd does not know. What etcd would refuse is left to it.
+func sortedHere(m *pb.RangeRequest) bool {
+	_, known := pb.RangeRequest_SortOrder_name[int32(m.SortOrder)]
+	return known && len(m.Key) > 0 && etcdapi.SortsByValue(m)
+}
+
+// openSorted makes the answer that a client asked for of one that is not in order.
+func (g *Guard) openSorted(asked *pb.RangeRequest, a *pb.RangeResponse) error {
+	if len(a.Kvs) > sortedKeys {
+		return status.Errorf(codes.ResourceExhausted, "etcdguard: a range of more than %d keys can't be ordered by VALUE; narrow it, or order it at the client", sortedKeys)
+	}
+	if err := g.openAll(a.Kvs); err != nil {
+		return err
+	}
+	etcdapi.SortByValue(asked, a)
+	return nil
 }
 
 func (g *Guard) servePut(ctx context.Context, m *pb.PutRequest, next grpc.UnaryHandler) (any, error) {
@@ -70,7 +97,7 @@ func (g *Guard) beginWrite() (keyring.Write, error) {
 	return w, nil
 }
 
-// endWrite gives a write's place back, and says if etcd gave no answer.
+// endWrite gives a write's place back, and says if etcd gave no answer to it.
 func endWrite(w keyring.Write, err error) {
 	if err != nil {
 		w.Lost()
