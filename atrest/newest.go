@@ -24,6 +24,8 @@ type newest struct {
 	used  int
 	share share
 	todo  []share
+
+	fetched uint64 // of no meaning
 }
 
 // share is the hashes whose upper bits, as many as mask has, are value.
@@ -54,11 +56,16 @@ func (n *newest) next() bool {
 }
 
 func (n *newest) add(all []revision) {
-	for _, r := range all {
-		if n.share.mask != 0 && !n.share.has(r.hash) {
-			continue
+	for group := range slices.Chunk(all, 16) {
+		// Slots are all over memory: fetch those of a group at once, not one by one.
+		for _, r := range group {
+			n.fetched += n.slots[r.hash&uint64(len(n.slots)-1)].rev
 		}
-		n.put(r)
+		for _, r := range group {
+			if n.share.mask == 0 || n.share.has(r.hash) {
+				n.put(r)
+			}
+		}
 		if n.used > len(n.slots)/8*7 {
 			n.halve()
 		}

@@ -64,6 +64,9 @@ type keyValue struct {
 // value 5, lease 6, each at most once and in this order, as every etcd writes it.
 // whole says whether all of the message is there. It is not ok for anything else.
 func readKeyValue(b []byte, whole bool) (kv keyValue, ok bool) {
+	if kv, ok = readCommon(b); ok {
+		return kv, true
+	}
 	f, rest, ok := nextField(b)
 	if !ok || f.number != 1 || !f.whole || b[0] != 0x0a {
 		return kv, false
@@ -93,6 +96,44 @@ func readKeyValue(b []byte, whole bool) (kv keyValue, ok bool) {
 		kv.whole = false
 	}
 	kv.end = len(b) - len(rest)
+	return kv, true
+}
+
+// readCommon reads what nearly every KeyValue is, whole and without a lease, in a
+// fraction of the time.
+func readCommon(b []byte) (kv keyValue, ok bool) {
+	if len(b) < 2 || b[0] != 0x0a || b[1] >= 0x80 || int(b[1])+2 > len(b) {
+		return kv, false
+	}
+	at := int(b[1]) + 2
+	kv.key = b[2:at]
+	for tag := byte(0x10); tag <= 0x20; tag += 8 {
+		if at >= len(b) || b[at] != tag {
+			return kv, false
+		}
+		n := uint64(0)
+		for shift := 0; ; shift += 7 {
+			if at++; at >= len(b) || shift > 56 {
+				return kv, false
+			}
+			n |= uint64(b[at]&0x7f) << shift
+			if b[at] < 0x80 {
+				break
+			}
+		}
+		if at++; tag == 0x18 {
+			kv.mod = n
+		}
+	}
+	if at >= len(b) || b[at] != 0x2a {
+		return kv, false
+	}
+	size, n := binary.Uvarint(b[at+1:])
+	at += 1 + n
+	if n <= 0 || size != uint64(len(b)-at) {
+		return kv, false
+	}
+	kv.value, kv.whole, kv.end = b[at:], true, len(b)
 	return kv, true
 }
 
