@@ -31,6 +31,9 @@ func (g *Guard) Stream(server any, inner grpc.ServerStream, info *grpc.StreamSer
 	case etcdapi.HealthWatch:
 		guarded = &healthStream{stream: s}
 	case etcdapi.KVRangeStream, etcdapi.MaintenanceSnapshot:
+		if method.Action == etcdapi.KVRangeStream {
+			guarded = &rangeStream{stream: s}
+		}
 		// One request with a long answer; the other streams last as long as a client.
 		if !c.account.begin(c.limits.InFlight) {
 			return g.limited(&Request{method: method, action: method.Action, caller: c}, "requests in flight", errTooManyRequests)
