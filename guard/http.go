@@ -59,7 +59,7 @@ func (g *Guard) Probe(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		path := r.URL.Path
 		if !g.ready.Load() && (path == "/health" || path == "/readyz" || strings.HasPrefix(path, "/readyz/")) {
-			http.Error(w, `{"health":"false","reason":"etcdguard: not ready"}`, http.StatusServiceUnavailable)
+			http.Error(w, g.notReady(), http.StatusServiceUnavailable)
 			return
 		}
 		next.ServeHTTP(w, r)

@@ -17,6 +17,7 @@ var stages = [...]func(*Guard, context.Context, *Request) error{
 	(*Guard).confine,
 	(*Guard).refuseFatal,
 	(*Guard).authorise,
+	(*Guard).beOpen,
 }
 
 func (g *Guard) judge(ctx context.Context, r *Request) error {

@@ -1,0 +1,54 @@
+package guard
+
+import (
+	"context"
+	"encoding/json"
+
+	"github.com/etcdguard/etcdguard/etcdapi"
+)
+
+// Shut keeps everybody out but those who ask for health, for as long as why gives a
+// reason: it is their answer. "" lets them in; so does a nil why, for good.
+func (g *Guard) Shut(why func() string) {
+	if why == nil {
+		g.shut.Store(nil)
+		return
+	}
+	g.shut.Store(&why)
+}
+
+// closedFor is why nobody is let in now; "": they are.
+func (g *Guard) closedFor() string {
+	if why := g.shut.Load(); why != nil {
+		return (*why)()
+	}
+	return ""
+}
+
+// beOpen comes last, so that the reason is told to those alone who may ask.
+func (g *Guard) beOpen(_ context.Context, r *Request) error {
+	switch r.action {
+	case etcdapi.HealthCheck, etcdapi.HealthWatch, etcdapi.HealthList:
+		return nil
+	}
+	if why := g.closedFor(); why != "" {
+		return unavailable(why)
+	}
+	return nil
+}
+
+// notReady is what probes are told, in the form that etcd has for it.
+func (g *Guard) notReady() string {
+	why := g.closedFor()
+	if why == "" {
+		why = "not ready"
+	}
+	body, err := json.Marshal(struct {
+		Health string `json:"health"`
+		Reason string `json:"reason"`
+	}{"false", "etcdguard: " + why})
+	if err != nil {
+		return `{"health":"false"}`
+	}
+	return string(body)
+}
