@@ -16,10 +16,11 @@ type coverage struct {
 	responses map[string]int
 	outcomes  map[string]int // "KV.Put OK", "KV.Put error"
 	texts     map[string]int // "InvalidArgument etcdserver: key is not provided"
+	shapes    map[string]int // see shapes
 }
 
 func newCoverage() *coverage {
-	return &coverage{map[string]int{}, map[string]int{}, map[string]int{}, map[string]int{}}
+	return &coverage{map[string]int{}, map[string]int{}, map[string]int{}, map[string]int{}, map[string]int{}}
 }
 
 func (c *coverage) request(rpc string, m proto.Message)  { count(c.requests, rpc, m.ProtoReflect()) }
@@ -34,6 +35,13 @@ func (c *coverage) answer(rpc string, a answer) {
 	}
 	for _, m := range a.msgs {
 		c.response(rpc, m)
+	}
+}
+
+// met takes what a request and its answer were about.
+func (c *coverage) met(rpc string, m proto.Message, a answer) {
+	for _, s := range shapes(rpc, m, a) {
+		c.shapes[s]++
 	}
 }
 
@@ -126,6 +134,9 @@ func (c *coverage) gaps() []string {
 	}
 	for _, text := range wantErrors {
 		missing(c.texts, "error", text)
+	}
+	for _, shape := range wantShapes {
+		missing(c.shapes, "shape", shape)
 	}
 	return gaps
 }

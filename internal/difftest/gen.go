@@ -184,22 +184,36 @@ func (g *generator) closedSpan(within []string) (key, end []byte) {
 	return []byte(within[min(i, j)]), []byte(within[max(i, j)])
 }
 
-var smallValues = []string{"", "0", "1", "2", "v", "value", "\x00", "\xff\xfe", "a longer value, with some text in it"}
+// Marker begins most of the values that are sent, and nothing else: where it is found
+// in an etcd's files, plaintext was stored. It is longer than chance.
+const Marker = "plaintext that difftest sent: "
+
+// smallValues are few, so that compares hit and sorts tie.
+var smallValues = []string{"", "0", "1", "2", "v", "value", "\x00", "\xff\xfe", "a longer value, with some text in it",
+	"\xe5eg", // what a sealed value begins with, cut short
+}
 
 func (g *generator) value() []byte {
 	switch g.rng.IntN(20) {
 	case 0:
 		return g.bytes(1 + g.rng.IntN(2000))
 	case 1, 2:
-		return fmt.Appendf(nil, "%d", g.rng.IntN(50))
-	default:
+		return fmt.Appendf(nil, Marker+"%d", g.rng.IntN(50))
+	case 3, 4, 5, 6:
 		return []byte(pick(g, smallValues))
+	default:
+		return []byte(Marker + pick(g, smallValues))
 	}
 }
 
+// bytes is n bytes, which begin with the Marker if there is room for it.
 func (g *generator) bytes(n int) []byte {
 	b := make([]byte, n)
-	for i := 0; i < n; i += 8 {
+	begin := 0
+	if n > len(Marker) {
+		begin = copy(b, Marker)
+	}
+	for i := begin; i < n; i += 8 {
 		v := g.rng.Uint64()
 		for j := i; j < min(i+8, n); j++ {
 			b[j] = byte(v)

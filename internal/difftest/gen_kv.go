@@ -52,6 +52,9 @@ func (g *generator) rangeRequest(sorted bool) *pb.RangeRequest {
 	if g.chance(35) {
 		q.SortOrder = pb.RangeRequest_SortOrder(g.rng.IntN(3))
 		q.SortTarget = pb.RangeRequest_SortTarget(g.rng.IntN(5))
+		if g.chance(40) {
+			q.SortTarget = pb.RangeRequest_VALUE
+		}
 		if g.chance(2) {
 			q.SortOrder = 7 // a value that no enum has: etcd has an error of its own for it
 		} else if g.chance(2) {

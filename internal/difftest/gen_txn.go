@@ -132,6 +132,9 @@ func (g *generator) compare() *pb.Compare {
 		Target: pb.Compare_CompareTarget(g.rng.IntN(5)),
 		Result: pb.Compare_CompareResult(g.rng.IntN(4)),
 	}
+	if g.chance(40) {
+		c.Target = pb.Compare_VALUE
+	}
 	if g.chance(20) {
 		c.Key, c.RangeEnd = g.span()
 	}

@@ -114,6 +114,7 @@ func (r *run) do(q request) answer {
 	r.sane(a)
 	r.learn(q, a, b)
 	r.cover.answer(q.rpc, a)
+	r.cover.met(q.rpc, q.msgs[0], a)
 	r.compareAnswers(q, a, b)
 	return a
 }
