@@ -72,7 +72,7 @@ func (r *run) replace(ctx context.Context, kv *mvccpb.KeyValue) (now *mvccpb.Key
 		return nil, false, errDirection
 	}
 	began := time.Now()
-	answer, err := r.swap(ctx, kv, stored)
+	answer, err := r.swap(ctx, w, kv, stored)
 	if err != nil {
 		return nil, false, err
 	}
@@ -86,7 +86,7 @@ func (r *run) replace(ctx context.Context, kv *mvccpb.KeyValue) (now *mvccpb.Key
 // swap puts stored where kv is, if it is still there. The lease is named and not
 // "ignored": etcd refuses a lease that is gone, but ends itself over a key that has
 // kept one.
-func (r *run) swap(ctx context.Context, kv *mvccpb.KeyValue, stored []byte) (*pb.TxnResponse, error) {
+func (r *run) swap(ctx context.Context, w keyring.Write, kv *mvccpb.KeyValue, stored []byte) (*pb.TxnResponse, error) {
 	request := &pb.TxnRequest{
 		Compare: []*pb.Compare{modIs(kv.Key, kv.ModRevision)},
 		Success: []*pb.RequestOp{{Request: &pb.RequestOp_RequestPut{
@@ -96,7 +96,13 @@ func (r *run) swap(ctx context.Context, kv *mvccpb.KeyValue, stored []byte) (*pb
 			RequestRange: &pb.RangeRequest{Key: kv.Key},
 		}}},
 	}
-	return withPatience(ctx, func() (*pb.TxnResponse, error) { return r.Store.Txn(ctx, request) })
+	return withPatience(ctx, func() (*pb.TxnResponse, error) {
+		answer, err := r.Store.Txn(ctx, request)
+		if err != nil {
+			w.Lost() // it may be carried out yet
+		}
+		return answer, err
+	})
 }
 
 // first is the one key that the failure branch of a swap read, or nil.
