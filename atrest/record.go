@@ -55,9 +55,7 @@ func nextField(b []byte) (f field, rest []byte, ok bool) {
 // keyValue is a message mvccpb.KeyValue.
 type keyValue struct {
 	key, value []byte
-	mod        uint64
 	whole      bool // the value's end is there
-	end        int  // where the message ends, if what follows it is something else
 }
 
 // readKeyValue reads a KeyValue: key 1, create_revision 2, mod_revision 3, version 4,
@@ -82,10 +80,7 @@ func readKeyValue(b []byte, whole bool) (kv keyValue, ok bool) {
 			return kv, false
 		}
 		last, rest = f.number, next
-		switch f.number {
-		case 3:
-			kv.mod = f.value
-		case 5:
+		if f.number == 5 {
 			kv.value, kv.whole = f.bytes, f.whole
 		}
 		if !f.whole && whole {
@@ -95,7 +90,6 @@ func readKeyValue(b []byte, whole bool) (kv keyValue, ok bool) {
 	if last < 5 && !whole {
 		kv.whole = false
 	}
-	kv.end = len(b) - len(rest)
 	return kv, true
 }
 
@@ -111,19 +105,13 @@ func readCommon(b []byte) (kv keyValue, ok bool) {
 		if at >= len(b) || b[at] != tag {
 			return kv, false
 		}
-		n := uint64(0)
-		for shift := 0; ; shift += 7 {
-			if at++; at >= len(b) || shift > 56 {
+		end := at + 9
+		for at++; at < len(b) && b[at] >= 0x80; at++ {
+			if at == end {
 				return kv, false
 			}
-			n |= uint64(b[at]&0x7f) << shift
-			if b[at] < 0x80 {
-				break
-			}
 		}
-		if at++; tag == 0x18 {
-			kv.mod = n
-		}
+		at++
 	}
 	if at >= len(b) || b[at] != 0x2a {
 		return kv, false
@@ -133,7 +121,7 @@ func readCommon(b []byte) (kv keyValue, ok bool) {
 	if n <= 0 || size != uint64(len(b)-at) {
 		return kv, false
 	}
-	kv.value, kv.whole, kv.end = b[at:], true, len(b)
+	kv.value, kv.whole = b[at:], true
 	return kv, true
 }
 
