@@ -2,11 +2,12 @@ package codec
 
 import "google.golang.org/grpc/mem"
 
-// referTo is the length from which a value is referred to instead of copied: below
+// referTo is the length from which an event is referred to instead of copied: below
 // it the copy costs less than one more buffer on every step of the way. In bytes.
 const referTo = 512
 
-// gather puts a message together from bytes of its own and values of others.
+// gather puts a short message together from bytes of its own and references to what
+// many messages share.
 type gather struct {
 	own  []byte // appended to; what is in out never moves
 	done int    // how much of own is in out
@@ -15,15 +16,6 @@ type gather struct {
 	// buffers is where those of out lie: a pointer fits into an interface without
 	// one more allocation.
 	buffers []mem.SliceBuffer
-}
-
-// newGather expects about that many bytes of its own and values of others.
-func newGather(own, values int) *gather {
-	return &gather{
-		own:     make([]byte, 0, own),
-		out:     make(mem.BufferSlice, 0, 2*values+1),
-		buffers: make([]mem.SliceBuffer, 0, 2*values+1),
-	}
 }
 
 // value appends v.

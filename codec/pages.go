@@ -1,0 +1,88 @@
+package codec
+
+import (
+	"sync"
+
+	"google.golang.org/grpc/mem"
+)
+
+const (
+	// pageSize is what a long message is cut into: it fits into a processor's cache
+	// until gRPC has written it. In bytes.
+	pageSize = 32 << 10
+
+	// referPages is the length from which a value in a long message is referred to
+	// instead of copied: below, one more buffer on every step of the way costs more
+	// than the copy. In bytes.
+	referPages = 8 << 10
+)
+
+// pages puts a long message together from copies in pages that are used again, and
+// from references to values that are long themselves.
+type pages struct {
+	out  mem.BufferSlice
+	page *[]byte // being filled
+}
+
+// pagePool keeps pages. Unlike gRPC's own pool it does not clear them: a page is as
+// long as what was written into it.
+type pagePool struct{ free sync.Pool }
+
+var unused = &pagePool{free: sync.Pool{New: func() any {
+	b := make([]byte, 0, pageSize)
+	return &b
+}}}
+
+// Get implements mem.BufferPool.
+func (p *pagePool) Get(length int) *[]byte {
+	if length > pageSize {
+		b := make([]byte, length)
+		return &b
+	}
+	b := p.free.Get().(*[]byte)
+	*b = (*b)[:length]
+	return b
+}
+
+// Put implements mem.BufferPool.
+func (p *pagePool) Put(b *[]byte) {
+	if cap(*b) == pageSize {
+		p.free.Put(b)
+	}
+}
+
+// room is where n more bytes can be appended. The result goes to wrote.
+func (p *pages) room(n int) []byte {
+	if p.page != nil && len(*p.page)+n > cap(*p.page) {
+		p.finish()
+	}
+	if p.page == nil {
+		p.page = unused.Get(n)
+		*p.page = (*p.page)[:0]
+	}
+	return *p.page
+}
+
+func (p *pages) wrote(b []byte) { *p.page = b }
+
+// value appends v.
+func (p *pages) value(v []byte) {
+	if len(v) < referPages {
+		p.wrote(append(p.room(len(v)), v...))
+		return
+	}
+	p.finish()
+	p.out = append(p.out, mem.SliceBuffer(v))
+}
+
+func (p *pages) finish() {
+	if p.page == nil {
+		return
+	}
+	if len(*p.page) > 0 {
+		p.out = append(p.out, mem.NewBuffer(p.page, unused))
+	} else {
+		unused.Put(p.page)
+	}
+	p.page = nil
+}
