@@ -108,63 +108,81 @@ func (o *Opened) Without(number seal.KeyNumber) (*Opened, error) {
 // Rewrapped has every data key wrapped anew by every provider, with the key that the
 // provider uses now. Wraps of other providers stay, except of those named in drop.
 func (o *Opened) Rewrapped(ctx context.Context, providers []kms.Provider, drop ...string) (*Opened, error) {
-	return o.next("wrapping the data keys anew", func(n *Opened) error {
-		for _, name := range drop {
-			if slices.ContainsFunc(providers, func(p kms.Provider) bool { return p.Name() == name }) {
-				return fmt.Errorf("provider %q is to wrap and to be dropped", name)
+	return o.next("wrapping the data keys anew", func(n *Opened) error { return n.rewrap(ctx, providers, drop) })
+}
+
+func (o *Opened) rewrap(ctx context.Context, providers []kms.Provider, drop []string) error {
+	for _, name := range drop {
+		if slices.ContainsFunc(providers, func(p kms.Provider) bool { return p.Name() == name }) {
+			return fmt.Errorf("provider %q is to wrap and to be dropped", name)
+		}
+	}
+	for i := range o.doc.Keys {
+		k := &o.doc.Keys[i]
+		wraps, err := wrapAll(ctx, providers, o.doc.Ring, k.Number, &o.keys[i].secret)
+		if err != nil {
+			return err
+		}
+		for _, w := range k.Wraps {
+			renewed := slices.ContainsFunc(wraps, func(r Wrap) bool { return r.Provider == w.Provider })
+			if !renewed && !slices.Contains(drop, w.Provider) {
+				wraps = append(wraps, w)
 			}
 		}
+		k.Wraps = wraps
+	}
+	return nil
+}
+
+// same is the document of this state with other wraps, at the same generation.
+func (o *Opened) same(what string, change func(*Opened) error) (*Document, error) {
+	n := &Opened{doc: o.doc.clone(), keys: o.keys}
+	err := change(n)
+	if err == nil {
+		n.doc.MAC = n.mac()
+		err = n.doc.check()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s ring %v generation %d: %w", what, o.doc.Ring, o.doc.Generation, err)
+	}
+	return n.doc, nil
+}
+
+// Export is the document with every data key wrapped by p as well: a copy to keep
+// elsewhere, that opens with p when all else is lost.
+func (o *Opened) Export(ctx context.Context, p kms.Provider) (*Document, error) {
+	return o.same("exporting", func(n *Opened) error {
 		for i := range n.doc.Keys {
 			k := &n.doc.Keys[i]
-			wraps, err := wrapAll(ctx, providers, n.doc.Ring, k.Number, &n.keys[i].secret)
+			w, err := wrapKey(ctx, p, n.doc.Ring, k.Number, &n.keys[i].secret)
 			if err != nil {
 				return err
 			}
-			for _, w := range k.Wraps {
-				renewed := slices.ContainsFunc(wraps, func(r Wrap) bool { return r.Provider == w.Provider })
-				if !renewed && !slices.Contains(drop, w.Provider) {
-					wraps = append(wraps, w)
-				}
-			}
-			k.Wraps = wraps
+			k.Wraps = append(slices.DeleteFunc(k.Wraps, func(old Wrap) bool { return old.Provider == w.Provider }), w)
 		}
 		return nil
 	})
 }
 
-// Export is the document with every data key wrapped by p as well, at the same
-// generation: a copy to keep elsewhere, that opens with p when all else is lost.
-func (o *Opened) Export(ctx context.Context, p kms.Provider) (*Document, error) {
-	n := &Opened{doc: o.doc.clone(), keys: o.keys}
-	for i := range n.doc.Keys {
-		k := &n.doc.Keys[i]
-		w, err := wrapKey(ctx, p, n.doc.Ring, k.Number, &n.keys[i].secret)
-		if err != nil {
-			return nil, fmt.Errorf("exporting ring %v generation %d: %w", o.doc.Ring, o.doc.Generation, err)
+// WithoutExport is the document without what Export under a passphrase added: what was
+// exported, byte by byte. A member does not store that, since a passphrase would be all
+// that stood between its disk and the values.
+func (o *Opened) WithoutExport() (*Document, error) {
+	return o.same("taking the export's wraps from", func(n *Opened) error {
+		for i := range n.doc.Keys {
+			k := &n.doc.Keys[i]
+			k.Wraps = slices.DeleteFunc(k.Wraps, func(w Wrap) bool { return w.Provider == kms.ExportName })
 		}
-		k.Wraps = append(slices.DeleteFunc(k.Wraps, func(old Wrap) bool { return old.Provider == w.Provider }), w)
-	}
-	n.doc.MAC = n.mac()
-	if err := n.doc.check(); err != nil {
-		return nil, fmt.Errorf("exporting ring %v generation %d: %w", o.doc.Ring, o.doc.Generation, err)
-	}
-	return n.doc, nil
+		return nil
+	})
 }
 
-// WithoutExport is the document without the wraps of an Export, at the same generation:
-// what was exported, byte by byte. A member does not store the others, since a
-// passphrase would be all that stood between its disk and the values.
-func (o *Opened) WithoutExport() (*Document, error) {
-	n := &Opened{doc: o.doc.clone(), keys: o.keys}
-	for i := range n.doc.Keys {
-		k := &n.doc.Keys[i]
-		k.Wraps = slices.DeleteFunc(k.Wraps, func(w Wrap) bool { return w.Provider == kms.ExportName })
-	}
-	n.doc.MAC = n.mac()
-	if err := n.doc.check(); err != nil {
-		return nil, fmt.Errorf("taking what an export added from ring %v generation %d: %w", o.doc.Ring, o.doc.Generation, err)
-	}
-	return n.doc, nil
+// Revived is WithoutExport with every data key wrapped by providers, at the same
+// generation: what a later document of this ring, in etcd, can be opened with.
+func (o *Opened) Revived(ctx context.Context, providers []kms.Provider) (*Document, error) {
+	return o.same("wrapping the data keys of", func(n *Opened) error {
+		return n.rewrap(ctx, providers, []string{kms.ExportName})
+	})
 }
 
 // addKey appends a new random data key.

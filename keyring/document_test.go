@@ -461,6 +461,28 @@ func TestAnExportOpensWithItsPassphraseAlone(t *testing.T) {
 		}
 		opensTheSame(t, o, again)
 	}
+	opened, err := d.Open(t.Context(), providers(a), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if back, err := opened.WithoutExport(); err != nil || !bytes.Equal(back.Marshal(), o.Document().Marshal()) {
+		t.Errorf("what was exported does not come back: %v", err)
+	}
+	b := kmstest.New("b")
+	if revived, err := opened.Revived(t.Context(), providers(b)); err != nil || revived.Generation != o.Generation() || len(revived.Keys[0].Wraps) != 2 {
+		t.Errorf("%+v, %v", revived, err)
+	} else if known, err := revived.Open(t.Context(), providers(b), nil); err != nil {
+		t.Error(err)
+	} else {
+		// etcd went on by a phase since the export, and every provider is lost.
+		n, err := o.WithPhase(keyring.Sealing)
+		n = must(t, n, err)
+		if again, err := stored(t, n).Open(t.Context(), providers(b), known); err != nil {
+			t.Error(err)
+		} else {
+			opensTheSame(t, n, again)
+		}
+	}
 	twice, err := must(t, o, nil).Export(t.Context(), fresh())
 	if err != nil || len(twice.Keys[0].Wraps) != 2 {
 		t.Errorf("%v", err)

@@ -54,16 +54,29 @@ func ReadMirror(file string) (*Document, error) {
 	}
 	d, err := ParseDocument(data)
 	if err != nil {
-		return nil, fmt.Errorf("reading the mirror of the ring, %s: %w; if it is damaged, move it away, and the member writes it again from etcd", file, err)
+		return nil, unreadableMirror{fmt.Errorf("reading the mirror of the ring, %s: %w; if it is damaged, move it away, and the member writes it again from etcd", file, err)}
 	}
 	return d, nil
 }
 
+// unreadableMirror is a mirror that is this user's alone, and whose content is no
+// document that this etcdguard knows.
+type unreadableMirror struct{ error }
+
+func (e unreadableMirror) Unwrap() error { return e.error }
+
 // WriteMirror keeps d as the mirror, whole or not at all, also across a power loss. A
 // later generation of the same ring that is there stays, and so does another ring: the
-// error is a *MirrorConflict then.
+// error is a *MirrorConflict then. What is there and can't be read as a document, after
+// damage or from a later etcdguard, is moved to the name with ".unreadable" added: d is
+// what the member has in force, and needs a mirror.
 func WriteMirror(file string, d *Document) error {
-	return changeMirror(file, func(there *Document) error {
+	return changeMirror(file, func(there *Document, unreadable error) error {
+		if unreadable != nil {
+			if err := os.Rename(file, file+".unreadable"); err != nil {
+				return errors.Join(unreadable, err)
+			}
+		}
 		if there != nil {
 			if there.Ring != d.Ring || there.Generation > d.Generation {
 				return &MirrorConflict{File: file, There: there.Ring, New: d.Ring, ThereGen: there.Generation, NewGen: d.Generation}
@@ -80,7 +93,10 @@ func WriteMirror(file string, d *Document) error {
 // and keeps that beside it. It is for an operator who knows that old, or a later
 // generation, is not what this member's data needs.
 func ReplaceMirror(file string, d *Document, old seal.RingID) (kept string, err error) {
-	err = changeMirror(file, func(there *Document) error {
+	err = changeMirror(file, func(there *Document, unreadable error) error {
+		if unreadable != nil {
+			return unreadable
+		}
 		if there != nil && there.Ring != old {
 			return fmt.Errorf("replacing the mirror %s: it holds ring %v, and not %v", file, there.Ring, old)
 		}
@@ -98,7 +114,10 @@ func ReplaceMirror(file string, d *Document, old seal.RingID) (kept string, err 
 // a name that tells its ring and generation; backups may still be sealed under it. It
 // is no error if the mirror is gone or of another ring.
 func SetMirrorAside(file string, ring seal.RingID) (kept string, err error) {
-	err = changeMirror(file, func(there *Document) error {
+	err = changeMirror(file, func(there *Document, unreadable error) error {
+		if unreadable != nil {
+			return unreadable
+		}
 		if there == nil || there.Ring != ring {
 			return nil
 		}
@@ -132,7 +151,7 @@ func setAside(file string, d *Document) (kept string, err error) {
 
 // changeMirror looks and writes without another process in between: a member and an
 // import can be at the same mirror.
-func changeMirror(file string, change func(there *Document) error) error {
+func changeMirror(file string, change func(there *Document, unreadable error) error) error {
 	unlock, err := privatefile.Lock(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("writing the mirror of the ring: there is no directory %s; it is there once the member ran, or its data was restored", filepath.Dir(file))
@@ -142,8 +161,11 @@ func changeMirror(file string, change func(there *Document) error) error {
 	}
 	defer unlock()
 	there, err := ReadMirror(file)
+	if errors.As(err, new(unreadableMirror)) {
+		return change(nil, err)
+	}
 	if err != nil {
 		return err
 	}
-	return change(there)
+	return change(there, nil)
 }

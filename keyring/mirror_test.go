@@ -124,7 +124,9 @@ func TestAMirrorIsSetAside(t *testing.T) {
 	}
 }
 
-func TestAMirrorThatCanNotBeTrustedIsLeftAlone(t *testing.T) {
+// TestAMirrorThatCanNotBeReadIsNeverLost: it is replaced by what the member has in
+// force, and kept; one that others could have written stays for the operator to judge.
+func TestAMirrorThatCanNotBeReadIsNeverLost(t *testing.T) {
 	dir := t.TempDir()
 	o := create(t, keyring.Strict, kmstest.New("a"))
 	whole := o.Document().Marshal()
@@ -146,11 +148,22 @@ func TestAMirrorThatCanNotBeTrustedIsLeftAlone(t *testing.T) {
 		if _, err := keyring.ReadMirror(file); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s is read: %v", what, err)
 		}
-		if err := keyring.WriteMirror(file, o.Document()); err == nil {
-			t.Errorf("%s is written over", what)
+		if _, err := keyring.ReplaceMirror(file, o.Document(), o.ID()); err == nil {
+			t.Errorf("%s is replaced, and nobody knows which ring it was", what)
 		}
-		if after, err := os.ReadFile(file); err != nil || !bytes.Equal(after, tt.data) {
-			t.Errorf("%s was changed: %v", what, err)
+		kept := file
+		if err := keyring.WriteMirror(file, o.Document()); what == "loose" {
+			if err == nil {
+				t.Error("a loose mirror is written over")
+			}
+		} else if err != nil {
+			t.Errorf("%s: %v", what, err)
+		} else {
+			holds(t, file, o.Document())
+			kept += ".unreadable"
+		}
+		if after, err := os.ReadFile(kept); err != nil || !bytes.Equal(after, tt.data) {
+			t.Errorf("%s is gone: %v", what, err)
 		}
 	}
 	if err := keyring.WriteMirror(filepath.Join(dir, "none", "ring.json"), o.Document()); err == nil || !strings.Contains(err.Error(), filepath.Join(dir, "none")) {

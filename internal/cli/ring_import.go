@@ -21,7 +21,10 @@ mirror every few seconds, opens it, and starts to serve.
 The ring must open: with a provider of the member's configuration, or with
 --passphrase-file, if the export was made with one. Then the data keys are wrapped
 anew by the configured providers, all of which have to work, as the next generation
-of the ring.
+of the ring. Do that on one member: it puts the ring into etcd, and the others take
+it from there. If the ring went on since the export (the member then says that etcd
+holds another of this generation), say --stale: etcd's stays, and is opened with the
+data keys of the export. Then have them wrapped anew: etcdguard seal rewrap.
 
 An earlier generation than the one that is there, or another ring, is refused,
 until --replace-ring names the ring that is there; it is kept beside the mirror.
@@ -35,6 +38,7 @@ const ringImportExample = `  etcdguard ring import ring.json --guard-config guar
 func newRingImportCommand() *cobra.Command {
 	var place ringPlace
 	var passphraseFile, replace string
+	var stale bool
 	cmd := &cobra.Command{
 		Use: "import FILE --guard-config FILE", Short: "put a ring into this member's mirror",
 		Long: ringImportHelp, Example: ringImportExample, Args: oneArgument("the ring to import"),
@@ -53,7 +57,7 @@ func newRingImportCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if d, err = importable(cmd.Context(), d, member.providers, passphraseFile); err != nil {
+			if d, err = importable(cmd.Context(), d, member.providers, passphraseFile, stale); err != nil {
 				return err
 			}
 			kept, err := putMirror(member.mirror, d, replace)
@@ -71,13 +75,14 @@ func newRingImportCommand() *cobra.Command {
 	}
 	place.flags(cmd)
 	passphraseFlag(cmd, &passphraseFile, "the passphrase that the export was made with, in this file (mode 0600)")
+	cmd.Flags().BoolVar(&stale, "stale", false, "etcd holds a later generation than the export: only lend it the data keys")
 	cmd.Flags().StringVar(&replace, "replace-ring", "", "the id of the ring that is there and may be replaced")
 	return cmd
 }
 
 // importable is the document as a member can use it: opened once, and without the
 // wraps of an export, whose passphrase must not be all that lies before the disk.
-func importable(ctx context.Context, d *keyring.Document, providers []kms.Provider, passphraseFile string) (*keyring.Document, error) {
+func importable(ctx context.Context, d *keyring.Document, providers []kms.Provider, passphraseFile string, stale bool) (*keyring.Document, error) {
 	o, err := d.Open(ctx, providers, nil)
 	if err == nil {
 		return o.WithoutExport()
@@ -93,10 +98,15 @@ func importable(ctx context.Context, d *keyring.Document, providers []kms.Provid
 	if o, err = d.Open(ctx, all, nil); err != nil {
 		return nil, err
 	}
-	if o, err = o.Rewrapped(ctx, providers, kms.ExportName); err != nil {
+	if stale {
+		d, err = o.Revived(ctx, providers)
+	} else if o, err = o.Rewrapped(ctx, providers, kms.ExportName); err == nil {
+		d = o.Document()
+	}
+	if err != nil {
 		return nil, ringFailure{err, "each provider of the configuration has to wrap: make one work, with a new key if the old one is lost, and remove the others from the configuration"}
 	}
-	return o.Document(), nil
+	return d, nil
 }
 
 // putMirror writes the mirror, over what is there if replace names it.
