@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/etcdguard/etcdguard/internal/strictyaml"
+	"github.com/etcdguard/etcdguard/kms"
 )
 
 // GuardConfig is the guard's configuration file.
@@ -20,6 +21,9 @@ type GuardConfig struct {
 	Kind       string `yaml:"kind"`
 	// Policy is the policy file, relative to the directory of this one.
 	Policy string `yaml:"policy"`
+	// Sealing is how values are sealed; nil: they are not, and data that is sealed is
+	// not served.
+	Sealing *SealingConfig `yaml:"sealing"`
 
 	// UnsafePlaintextClients allows http:// and unix:// client URLs: callers there
 	// are nobody, and what they say can be read and changed on its way.
@@ -40,6 +44,24 @@ type GuardConfig struct {
 	UnsafeJSONGateway bool `yaml:"unsafe-json-gateway"`
 	// UnsafeOpenDataDir allows a data directory that others can read.
 	UnsafeOpenDataDir bool `yaml:"unsafe-open-data-dir"`
+}
+
+// SealingConfig is what sealing needs on this member.
+type SealingConfig struct {
+	// Providers wrap the data keys, each of them every one; any of them opens the ring.
+	Providers []kms.Config `yaml:"providers"`
+	// Mirror is the file that keeps the wrapped ring on this member's disk, relative to
+	// the directory of the guard's configuration; "" is etcdguard-ring.json in the data
+	// directory.
+	Mirror string `yaml:"mirror"`
+}
+
+// providers makes the key providers; none without sealing.
+func (c *GuardConfig) providers() ([]kms.Provider, error) {
+	if c.Sealing == nil {
+		return nil, nil
+	}
+	return kms.Open(c.Sealing.Providers, "")
 }
 
 const (
@@ -78,13 +100,34 @@ func LoadGuardConfig(file string) (*GuardConfig, error) {
 	if c.Policy == "" {
 		complain("policy", "a guard needs a policy", "policy: policy.yaml")
 	}
+	if c.Sealing != nil {
+		for _, p := range kms.Check(c.Sealing.Providers) {
+			complain("sealing."+p.Field, p.Message, p.Fix)
+		}
+	}
 	if len(problems) > 0 {
 		return nil, problems
 	}
-	if !filepath.IsAbs(c.Policy) {
-		c.Policy = filepath.Join(filepath.Dir(file), c.Policy)
-	}
+	c.resolve(filepath.Dir(file))
 	return c, nil
+}
+
+// resolve makes the paths in c absolute, or relative to where the process is: they are
+// written relative to the file that they stand in.
+func (c *GuardConfig) resolve(dir string) {
+	names := []*string{&c.Policy}
+	if c.Sealing != nil {
+		names = append(names, &c.Sealing.Mirror)
+		for i := range c.Sealing.Providers {
+			l := c.Sealing.Providers[i].Local
+			names = append(names, &l.KeyFile, &l.PassphraseFile)
+		}
+	}
+	for _, name := range names {
+		if *name != "" && !filepath.IsAbs(*name) {
+			*name = filepath.Join(dir, *name)
+		}
+	}
 }
 
 // checkConfigFile refuses fields that etcd does not know. etcd passes over them,

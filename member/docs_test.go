@@ -7,8 +7,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/etcdguard/etcdguard/guard"
+	"github.com/etcdguard/etcdguard/keyring"
 	"github.com/etcdguard/etcdguard/policy"
 )
 
@@ -43,6 +45,8 @@ func TestThePageHasEveryMetric(t *testing.T) {
 	_, err := guard.NewMetrics(names)
 	check(t, err)
 	_, err = newMetrics(names)
+	check(t, err)
+	_, err = keyring.NewKeeper(keyring.KeeperConfig{Registry: names, Settle: time.Second})
 	check(t, err)
 	text := section(t, "Metrics")
 	shown := map[string]bool{}

@@ -141,6 +141,8 @@ func (d *door) serve(m *Member) {
 	d.grpc = v3rpc.Server(m.etcd.Server, nil, nil, append(m.serverOptions(),
 		grpc.Creds(d.certs),
 		grpc.ForceServerCodecV2(newCodec()),
+		grpc.WriteBufferSize(certs.WriteSize),
+		grpc.SharedWriteBuffer(true), // an idle connection holds none
 		// A single interceptor runs before all chained ones: before etcd's own.
 		grpc.UnaryInterceptor(m.guard.Unary),
 		grpc.StreamInterceptor(m.guard.Stream),
@@ -161,8 +163,13 @@ func (d *door) serve(m *Member) {
 	for _, l := range d.both {
 		d.start(func() error { return d.grpc.Serve(l) })
 	}
+}
+
+// announce says in the log that clients are served, in etcd's words: tools wait for
+// them.
+func (d *door) announce(m *Member) {
 	for _, u := range m.config.Etcd.ListenClientUrls {
-		how := "serving client traffic securely" // etcd's words; tools wait for them
+		how := "serving client traffic securely"
 		if u.Scheme == "http" || u.Scheme == "unix" {
 			how = "serving client traffic insecurely; this is strongly discouraged!"
 		}
@@ -259,6 +266,9 @@ func (d *door) drain(bound time.Duration) {
 
 // close gives the sockets back.
 func (d *door) close() {
+	if d.grpc != nil {
+		d.grpc.Stop()
+	}
 	for _, s := range d.servers {
 		s.Close()
 	}

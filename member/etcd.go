@@ -13,6 +13,7 @@ import (
 	"go.etcd.io/etcd/server/v3/storage/mvcc"
 
 	"github.com/etcdguard/etcdguard/etcdapi"
+	"github.com/etcdguard/etcdguard/keyring"
 )
 
 // server is what the guard asks of the etcd server in this process.
@@ -45,20 +46,25 @@ func (s server) LeaseKeys(ctx context.Context, id int64) ([][]byte, error) {
 func (s server) HasMember(id uint64) bool { return s.IsMemberExist(types.ID(id)) }
 
 // checkReserved refuses data that already has keys where etcdguard keeps its own:
-// clients would lose sight of them without a word.
+// clients would lose sight of them without a word. Etcdguard's own are no surprise.
 func checkReserved(ctx context.Context, s *etcdserver.EtcdServer) error {
 	const shown = 10
-	found, err := s.KV().Range(ctx, []byte{0}, etcdapi.FirstClientKey, mvcc.RangeOptions{Limit: shown, WithTotalCount: true})
-	if err != nil {
-		return fmt.Errorf("looking for keys in the reserved space: %w", err)
+	names, count := "", 0
+	ours := []byte(keyring.ReservedPrefix)
+	after := append([]byte(keyring.ReservedPrefix[:len(ours)-1]), ours[len(ours)-1]+1)
+	for _, span := range [][2][]byte{{{0}, ours}, {after, etcdapi.FirstClientKey}} {
+		found, err := s.KV().Range(ctx, span[0], span[1], mvcc.RangeOptions{Limit: shown, WithTotalCount: true})
+		if err != nil {
+			return fmt.Errorf("looking for keys in the reserved space: %w", err)
+		}
+		count += found.Count
+		for _, kv := range found.KVs {
+			names += "\n  " + strconv.Quote(string(kv.Key))
+		}
 	}
-	if found.Count == 0 {
+	if count == 0 {
 		return nil
 	}
-	names := ""
-	for _, kv := range found.KVs {
-		names += "\n  " + strconv.Quote(string(kv.Key))
-	}
 	return fmt.Errorf(`%d keys of clients start with the byte \x00, which is reserved for etcdguard; `+
-		"move them with stock etcd before this data is guarded; the first are:%s", found.Count, names)
+		"move them with stock etcd before this data is guarded; the first are:%s", count, names)
 }

@@ -17,6 +17,8 @@ import (
 
 	"github.com/etcdguard/etcdguard/guard"
 	"github.com/etcdguard/etcdguard/internal/filewatch"
+	"github.com/etcdguard/etcdguard/keyring"
+	"github.com/etcdguard/etcdguard/kms"
 	"github.com/etcdguard/etcdguard/policy"
 )
 
@@ -43,13 +45,18 @@ type Member struct {
 	zap     *zap.Logger
 	etcd    *embed.Etcd
 	guard   *guard.Guard
+	keeper  *keyring.Keeper
 	metrics *metrics
 	door    *door
+	// providers wrap the data keys; none: not configured for sealing.
+	providers []kms.Provider
 	// rejections bounds the log of failed handshakes.
 	rejections *rate.Limiter
+	ctx        context.Context // of what runs until the member stops
 	cancel     context.CancelFunc
 	tasks      sync.WaitGroup
 	done       chan error
+	serving    sync.Once
 	stopped    sync.Once
 
 	reloading sync.Mutex
@@ -58,7 +65,7 @@ type Member struct {
 }
 
 // Start checks the configuration, starts etcd without a client door, waits until
-// it has joined its cluster, and opens the guarded door. Whatever it refuses, it
+// it has joined its cluster and its ring is open, and opens the guarded door. Whatever it refuses, it
 // refuses before etcd touches its data, where that can be known.
 func Start(ctx context.Context, c Config) (_ *Member, err error) {
 	if c.Registry == nil {
@@ -79,6 +86,10 @@ func Start(ctx context.Context, c Config) (_ *Member, err error) {
 	if err != nil {
 		return nil, err
 	}
+	providers, err := c.Guard.providers()
+	if err != nil {
+		return nil, err
+	}
 	lg := c.Etcd.GetLogger()
 	m := &Member{
 		config: c,
@@ -86,10 +97,11 @@ func Start(ctx context.Context, c Config) (_ *Member, err error) {
 		log:    slog.New(zapslog.NewHandler(lg.Core(), zapslog.WithName("guard"), zapslog.AddStacktraceAt(slog.Level(100)))),
 		done:   make(chan error, 1),
 
+		providers:  providers,
 		rejections: rate.NewLimiter(10, 100),
-
 		policySeen: policySeen,
 	}
+	m.ctx, m.cancel = context.WithCancel(context.Background())
 	for _, w := range warnings {
 		m.log.Warn("unsafe: " + w)
 	}
@@ -112,7 +124,9 @@ func Start(ctx context.Context, c Config) (_ *Member, err error) {
 	}
 	defer func() {
 		if err != nil {
+			m.cancel()
 			m.door.close()
+			m.tasks.Wait()
 			if m.etcd != nil {
 				m.etcd.Close()
 			}
@@ -121,9 +135,13 @@ func Start(ctx context.Context, c Config) (_ *Member, err error) {
 	if m.etcd, err = embed.StartEtcd(withoutDoors(c.Etcd)); err != nil {
 		return nil, fmt.Errorf("starting etcd: %w", err)
 	}
+	if m.keeper, err = m.newKeeper(); err != nil {
+		return nil, err
+	}
 	m.guard = guard.New(guard.Config{
 		Policy:      rules,
 		Etcd:        server{m.etcd.Server},
+		Ring:        m.keeper.Ring(),
 		Log:         m.log,
 		Metrics:     guardMetrics,
 		HeadHistory: filepath.Join(c.Etcd.Dir, "etcdguard-heads.json"),
@@ -140,6 +158,11 @@ func Start(ctx context.Context, c Config) (_ *Member, err error) {
 	}
 	m.policyInForce(rules)
 	m.run()
+	if err := m.awaitRing(ctx); err != nil {
+		return nil, err
+	}
+	m.serve()
+	m.open()
 	return m, nil
 }
 
@@ -170,17 +193,27 @@ func (m *Member) awaitReady(ctx context.Context) error {
 	}
 }
 
-// run starts what a member does until it stops: this is all of it.
+// run starts what a member does until it stops: this and serve are all of it.
 func (m *Member) run() {
-	ctx, cancel := context.WithCancel(context.Background())
-	m.cancel = cancel
-	m.task(func() { m.guard.Run(ctx) })
-	m.task(func() { m.watchPolicy(ctx) })
-	m.task(func() { m.watchCertificates(ctx) })
-	m.task(func() { m.sweep(ctx) })
-	m.door.serve(m)
+	m.task(func() { m.keeper.Run(m.ctx) })
+	m.task(func() { m.guard.Run(m.ctx) })
+	m.task(func() { m.watchPolicy(m.ctx) })
+	m.task(func() { m.watchCertificates(m.ctx) })
+}
+
+// serve lets clients come, if it has not yet.
+func (m *Member) serve() {
+	m.serving.Do(func() {
+		m.door.serve(m)
+		m.task(func() { m.sweep(m.ctx) })
+	})
+}
+
+// open says that requests are served.
+func (m *Member) open() {
 	m.guard.SetReady(true)
-	m.task(func() { m.awaitEnd(ctx) })
+	m.door.announce(m)
+	m.task(func() { m.awaitEnd(m.ctx) })
 }
 
 func (m *Member) task(f func()) {

@@ -31,6 +31,7 @@ func preflight(etcd *embed.Config, guard *GuardConfig, p *policy.Policy) (warnin
 		f.dataDir(etcd.WalDir, guard) // the log holds values, too
 	}
 	f.space(etcd)
+	f.sealing(guard)
 	if f.errs == nil {
 		f.err(checkWAL(etcd))
 	}
@@ -219,6 +220,29 @@ func (f *findings) keyFile(option, file string) {
 	}
 	if info.Mode().Perm()&0o007 != 0 {
 		f.err(fmt.Errorf("the key %s is open to everybody (mode %04o); chmod 0600 it (%s)", file, info.Mode().Perm(), option))
+	}
+}
+
+// sealing refuses a file of a key provider that others can read: whoever copied it
+// opens every backup. One that is missing is only warned of, since another provider
+// may open the ring, and a member that waits for its keys votes.
+func (f *findings) sealing(g *GuardConfig) {
+	if g.Sealing == nil {
+		return
+	}
+	for _, p := range g.Sealing.Providers {
+		for _, file := range []string{p.Local.KeyFile, p.Local.PassphraseFile} {
+			if file == "" {
+				continue
+			}
+			info, err := os.Stat(file)
+			switch {
+			case err != nil:
+				f.warnings = append(f.warnings, fmt.Sprintf("provider %q: %v; without it this member opens no ring by that provider", p.Name, err))
+			case info.Mode().Perm()&0o077 != 0:
+				f.err(fmt.Errorf("provider %q: %s is open to others (mode %04o); chmod 0600 it, and if others may have read it, replace the key", p.Name, file, info.Mode().Perm()))
+			}
+		}
 	}
 }
 
