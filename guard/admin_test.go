@@ -40,7 +40,11 @@ rules:
 			for _, cn := range []string{"admin", "monitor", "seen", "nobody", ""} {
 				calls++
 				reached := false
-				h := f.HTTP(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached = true }))
+				h := f.HTTP(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+					if reached = true; !strings.Contains(CallerName(r), cn) {
+						t.Errorf("%s is called %q", cn, CallerName(r))
+					}
+				}))
 				p, _ := peer.FromContext(as(cn))
 				r := httptest.NewRequest("POST", path, nil)
 				r = r.WithContext(ConnContext(r.Context(), fakeConn{addr: p.Addr.(*certs.Addr)}))

@@ -49,8 +49,16 @@ func (g *Guard) HTTP(next http.Handler) http.Handler {
 		default:
 			g.count(c, action, allowed)
 		}
-		g.Probe(next).ServeHTTP(w, r)
+		g.Probe(next).ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, c.who.String())))
 	})
+}
+
+type callerKey struct{}
+
+// CallerName names who made a request that HTTP let through, for logs.
+func CallerName(r *http.Request) string {
+	name, _ := r.Context().Value(callerKey{}).(string)
+	return name
 }
 
 // Probe makes the guard's readiness a condition of what health probes are told.
