@@ -40,21 +40,21 @@ func newRingCheckCommand() *cobra.Command {
 			if place.guardConfig == "" && passphraseFile == "" {
 				return usage(cmd, "--guard-config says which providers to ask, or --passphrase-file opens an export")
 			}
-			member, err := place.open()
+			at, err := place.open()
 			if err != nil {
 				return err
 			}
-			providers, err := withExport(member.providers, passphraseFile)
+			providers, err := withExport(at.providers, passphraseFile)
 			if err != nil {
 				return err
 			}
 			var d *keyring.Document
-			file := member.mirror
+			file := at.mirror
 			if len(args) > 0 {
 				file = args[0]
 				d, err = readRingFile(file)
 			} else {
-				d, err = member.document(cmd)
+				d, err = at.document(cmd)
 			}
 			if err != nil {
 				return err

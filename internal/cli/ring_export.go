@@ -41,15 +41,15 @@ func newRingExportCommand() *cobra.Command {
 			if passphraseFile != "" && place.guardConfig == "" {
 				return usage(cmd, "--passphrase-file needs --guard-config: the ring has to be opened once")
 			}
-			member, err := place.open()
+			at, err := place.open()
 			if err != nil {
 				return err
 			}
-			d, err := member.document(cmd)
+			d, err := at.document(cmd)
 			if err != nil {
 				return err
 			}
-			if d, err = exported(cmd, d, member.providers, passphraseFile); err != nil {
+			if d, err = exported(cmd, d, at.providers, passphraseFile); err != nil {
 				return err
 			}
 			report := cmd.OutOrStdout()

@@ -46,30 +46,30 @@ func newRingImportCommand() *cobra.Command {
 			if place.guardConfig == "" {
 				return usage(cmd, "--guard-config says which providers the member has")
 			}
-			member, err := place.open()
+			at, err := place.open()
 			if err != nil {
 				return err
 			}
-			if member.mirror == "" {
+			if at.mirror == "" {
 				return usage(cmd, "%w", errNoMirrorNamed)
 			}
 			d, err := readRingFile(args[0])
 			if err != nil {
 				return err
 			}
-			if d, err = importable(cmd.Context(), d, member.providers, passphraseFile, stale); err != nil {
+			if d, err = importable(cmd.Context(), d, at.providers, passphraseFile, stale); err != nil {
 				return err
 			}
-			kept, err := putMirror(member.mirror, d, replace)
+			kept, err := putMirror(at.mirror, d, replace)
 			if err != nil {
 				return err
 			}
 			w := cmd.OutOrStdout()
-			fmt.Fprintf(w, "%s: %s\n", member.mirror, ringSummary(d))
+			fmt.Fprintf(w, "%s: %s\n", at.mirror, ringSummary(d))
 			if kept != "" {
 				fmt.Fprintf(w, "%s: what was there\n", kept)
 			}
-			_, err = fmt.Fprintf(w, "\nnext: etcdguard ring check --guard-config %s --mirror %s\n", place.guardConfig, member.mirror)
+			_, err = fmt.Fprintf(w, "\nnext: etcdguard ring check --guard-config %s --mirror %s\n", place.guardConfig, at.mirror)
 			return err
 		},
 	}

@@ -15,14 +15,14 @@ import (
 func newRing(ts *testscript.TestScript, neg bool, args []string) {
 	ctx := context.Background()
 	place := ringPlace{guardConfig: ts.MkAbs(args[0])}
-	member, err := place.open()
+	at, err := place.open()
 	ts.Check(err)
-	o, err := keyring.Create(ctx, keyring.Strict, member.providers, time.Now())
+	o, err := keyring.Create(ctx, keyring.Strict, at.providers, time.Now())
 	ts.Check(err)
 	generation, err := strconv.Atoi(args[2])
 	ts.Check(err)
 	if generation > 1 {
-		o, err = o.WithNewKey(ctx, member.providers, time.Now())
+		o, err = o.WithNewKey(ctx, at.providers, time.Now())
 		ts.Check(err)
 	}
 	if generation > 2 {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/etcdguard/etcdguard/keyring"
 	"github.com/etcdguard/etcdguard/kms"
+	"github.com/etcdguard/etcdguard/member"
 )
 
 // ringPlace is which member's ring a verb is about: its configuration and its data.
@@ -29,19 +30,18 @@ func (p *ringPlace) flags(cmd *cobra.Command) {
 func (p *ringPlace) open() (*ringMember, error) {
 	m := &ringMember{mirror: p.mirror}
 	if p.guardConfig != "" {
-		sealing, err := readSealing(p.guardConfig)
+		c, err := member.LoadGuardConfig(p.guardConfig)
 		if err != nil {
+			return nil, badFile{err, ""}
+		}
+		if c.Sealing == nil {
+			return nil, badFile{fmt.Errorf("reading the guard configuration %s: it has no key providers", p.guardConfig), "name them under sealing.providers"}
+		}
+		if m.providers, err = kms.Open(c.Sealing.Providers, ""); err != nil {
 			return nil, badFile{err, "correct " + p.guardConfig}
 		}
-		base := filepath.Dir(p.guardConfig)
-		if m.providers, err = kms.Open(sealing.Providers, base); err != nil {
-			return nil, badFile{fmt.Errorf("%s: sealing: %w", p.guardConfig, err), "correct it"}
-		}
-		if m.mirror == "" && sealing.Mirror != "" {
-			m.mirror = sealing.Mirror
-			if !filepath.IsAbs(m.mirror) {
-				m.mirror = filepath.Join(base, m.mirror)
-			}
+		if m.mirror == "" {
+			m.mirror = c.Sealing.Mirror
 		}
 	}
 	if m.mirror == "" && p.dataDir != "" {
