@@ -23,6 +23,10 @@ const landing = 15 * time.Second
 var stored = []claim{
 	{"values are stored sealed", "a canary written through the front door: its key name is found in the member's files, its value is not; the same search finds the value in a file that has it",
 		(*attempt).canary},
+	{"nothing is left in the clear on disk", "every byte of the member's files, free pages and logs included; the sealed values that are there are found",
+		(*attempt).nothingInTheClear},
+	{"every member seals, and can open", "the member's own word: phase strict, every current member guarded, its acknowledgement of the ring, key providers",
+		(*attempt).everyMemberSeals},
 }
 
 // canary writes a key with a random value and looks for both in the bytes of the

@@ -1,6 +1,7 @@
 package prove
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509/pkix"
@@ -19,6 +20,7 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/status"
 
+	"github.com/etcdguard/etcdguard/internal/signed"
 	"github.com/etcdguard/etcdguard/pki"
 )
 
@@ -187,5 +189,41 @@ func TestMerge(t *testing.T) {
 	}
 	if _, err := Merge(Report{Version: 2}); err == nil {
 		t.Error("a report of another version was read")
+	}
+}
+
+func TestASignedReportIsReadOrRefused(t *testing.T) {
+	key := filepath.Join(t.TempDir(), "key")
+	public, err := signed.Generate(key, "node-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := signed.Generate(key+"2", "node-2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	made := Report{Version: 1, Host: "h", Nodes: []string{"m1"}, Findings: []Finding{{Claim: "door", Node: "m1", Result: Failed}}}
+	note, err := made.Sign(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, err := ReadReport(note, other, public); err != nil || len(r.Failed()) != 1 {
+		t.Fatalf("control: %+v %v", r, err)
+	}
+	if _, err := ReadReport(note, other); err == nil {
+		t.Error("a report of a stranger was taken")
+	}
+	if _, err := ReadReport(note); err == nil {
+		t.Error("a signed report was taken for a plain one")
+	}
+	forged := bytes.Replace(note, []byte(`"failed"`), []byte(`"held"`), 1)
+	if bytes.Equal(forged, note) {
+		t.Fatal("nothing was forged")
+	}
+	if _, err := ReadReport(forged, public); err == nil {
+		t.Error("a report that was changed was taken")
+	}
+	if _, err := ReadReport([]byte(`{"version":1,"verdict":"all is well"}`)); err == nil {
+		t.Error("a field that no report has was passed over")
 	}
 }

@@ -1,13 +1,17 @@
 package prove
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/etcdguard/etcdguard/internal/signed"
 )
 
 // Report is what was found on some nodes; the JSON names are stable.
@@ -56,6 +60,36 @@ func Everything(ctx context.Context, nodes []Node, callers Callers) Report {
 	}
 	r.Findings = run(ctx, slices.Concat(doors, stored), nodes, callers)
 	return r
+}
+
+// Sign makes a report that another machine can check, with a key that "etcdguard
+// atrest keygen" wrote.
+func (r Report) Sign(keyFile string) ([]byte, error) {
+	key, err := signed.ReadKey(keyFile)
+	if err != nil {
+		return nil, err
+	}
+	return key.Sign(reportKind, r)
+}
+
+const reportKind = "prove"
+
+// ReadReport reads a report as JSON, or, where public keys are given, one that was
+// signed with one of them.
+func ReadReport(data []byte, public ...string) (r Report, err error) {
+	if len(public) > 0 {
+		note, err := signed.Verify(data, public...)
+		if err != nil {
+			return r, err
+		}
+		if note.Kind != reportKind {
+			return r, fmt.Errorf("it is a signed report of %s, not of %s", note.Kind, reportKind)
+		}
+		data = note.Document
+	}
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields()
+	return r, dec.Decode(&r)
 }
 
 // Failed are the findings that show a claim to be wrong.

@@ -48,6 +48,7 @@ type proveFlags struct {
 	clientCAKey             string
 	pid                     int
 	partial                 bool
+	sign                    string
 	output                  string
 }
 
@@ -62,7 +63,18 @@ func newProveCommand() *cobra.Command {
 				return err
 			}
 			fmt.Fprintf(cmd.ErrOrStderr(), "trying what must not work on %d members, and looking for a canary on their disks\n", len(nodes))
-			return printReport(cmd.OutOrStdout(), prove.Everything(cmd.Context(), nodes, callers), f.output, f.partial)
+			report := prove.Everything(cmd.Context(), nodes, callers)
+			if f.sign == "" {
+				return printReport(cmd.OutOrStdout(), report, f.output, f.partial)
+			}
+			note, err := report.Sign(f.sign)
+			if err != nil {
+				return err
+			}
+			if _, err := cmd.OutOrStdout().Write(note); err != nil {
+				return err
+			}
+			return verdict(report, f.partial)
 		},
 	}
 	dirFlag(cmd, &f.dir)
@@ -75,6 +87,7 @@ func newProveCommand() *cobra.Command {
 	flags.StringVar(&f.monitorKey, "monitor-key", "", "its private key")
 	flags.StringVar(&f.clientCAKey, "client-ca-key", "", "with --config-file: the client authority's private key, to issue certificates that must be refused; they live in memory")
 	flags.IntVar(&f.pid, "pid", 0, "with --config-file: the member's process, to look at its sockets")
+	flags.StringVar(&f.sign, "sign", "", "print the report signed with the key in this file (etcdguard atrest keygen makes one), for prove merge --key")
 	flags.BoolVar(&f.partial, "partial", false, "exit 0 also if something could not be tried")
 	cmd.AddCommand(newProveMergeCommand())
 	return cmd
@@ -115,7 +128,7 @@ func (f proveFlags) targets() ([]prove.Node, prove.Callers, error) {
 	return []prove.Node{node}, callers, err
 }
 
-// printReport prints what was found, and is the error that sets the exit code.
+// printReport prints what was found; its error sets the exit code.
 func printReport(w io.Writer, r prove.Report, output string, partial bool) error {
 	var err error
 	if output == "json" {
@@ -123,9 +136,15 @@ func printReport(w io.Writer, r prove.Report, output string, partial bool) error
 	} else {
 		err = printFindings(w, r)
 	}
-	switch failed, untried := len(r.Failed()), len(r.NotTried()); {
-	case err != nil:
+	if err != nil {
 		return err
+	}
+	return verdict(r, partial)
+}
+
+// verdict is the error that a report's findings make, if any.
+func verdict(r prove.Report, partial bool) error {
+	switch failed, untried := len(r.Failed()), len(r.NotTried()); {
 	case failed > 0:
 		return hinted{fmt.Errorf("proving: %d of %d findings say that a claim is wrong", failed, len(r.Findings)), "each line FAILED says what was seen"}
 	case untried > 0 && !partial:
