@@ -19,7 +19,7 @@ const module = "github.com/etcdguard/etcdguard/"
 var allowed = map[string][]string{
 	"cmd/etcdguard":        {"internal/cli"},
 	"internal/cli":         {"local", "member", "pki", "policy", "etcdapi", "atrest", "control", "reseal", "keyring", "kms", "offline", "prove", "internal/privatefile"},
-	"local":                {"pki", "kms", "control", "prove"},
+	"local":                {"pki", "kms", "control", "atrest", "prove"},
 	"member":               {"guard", "certs", "codec", "policy", "etcdapi", "control", "reseal", "keyring", "kms", "internal/filewatch", "internal/strictyaml"},
 	"control":              {"keyring", "reseal", "seal", "etcdapi"},
 	"reseal":               {"keyring", "seal", "etcdapi"},
