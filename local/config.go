@@ -176,6 +176,19 @@ kind: Guard
 policy: ../../policy.yaml
 `
 
+// sealingYAML follows guardYAML where the cluster seals. Every member has the same key
+// file: here they share a machine, so that a copy for each would protect nothing.
+const sealingYAML = `
+# Values are stored sealed. Each of these key providers wraps the data keys, and any one
+# of them opens them; several members use the same one. Without the key file this member
+# does not serve: keep a copy elsewhere, or an export (etcdguard ring export).
+sealing:
+  providers:
+    - name: local
+      local:
+        key-file: ../../keys/ring.key # relative to this file
+`
+
 // caller is one ready-made identity: a client certificate and the role that the
 // first policy gives it. Name is its file, its caller in the policy and its role.
 type caller struct{ name, cn, role, why string }

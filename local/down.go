@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -141,7 +142,7 @@ func (c *Cluster) Purge() error {
 	}
 	// The configuration of m1 goes last: until then the directory is recognised,
 	// so that a purge that was interrupted can be repeated.
-	doomed := []string{c.policy(), c.join("clients"), c.join("pki")}
+	doomed := []string{c.ringKey(), c.policy(), c.join("clients"), c.join("pki")}
 	for _, p := range slices.Backward(c.places) {
 		doomed = append(doomed, c.member(p.name, "data"))
 	}
@@ -150,6 +151,7 @@ func (c *Cluster) Purge() error {
 			return fmt.Errorf("purging %s: %w", c.dir, err)
 		}
 	}
+	_ = os.Remove(filepath.Dir(c.ringKey())) // stays if somebody put something else there
 	if left, err := os.ReadDir(c.dir); err != nil || len(left) > 0 {
 		return err
 	}

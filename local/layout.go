@@ -82,13 +82,15 @@ func (l layout) authority(realm string) string { return l.join("pki", realm+"-ca
 func (l layout) client(name string) string     { return l.join("clients", name) }    // + .crt, .key
 func (l layout) clientsCA() string             { return l.join("clients", "ca.crt") }
 
+func (l layout) ringKey() string { return l.join("keys", "ring.key") }
+
 func (l layout) member(name string, file ...string) string {
 	return l.join(append([]string{"members", name}, file...)...)
 }
 
 // folders are all the folders that Up writes into itself.
 func (l layout) folders(members []string) []string {
-	out := []string{l.dir, l.join("pki"), l.join("clients"), l.join("members")}
+	out := []string{l.dir, l.join("pki"), l.join("clients"), l.join("keys"), l.join("members")}
 	for _, name := range members {
 		out = append(out, l.member(name), l.member(name, "data"))
 	}

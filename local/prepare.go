@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/etcdguard/etcdguard/kms"
 	"github.com/etcdguard/etcdguard/pki"
 )
 
@@ -39,12 +40,16 @@ func (l layout) prepare(cfg Config, say func(string, ...any)) ([]placement, erro
 	if err := writeOnce(l.policy(), policyYAML()); err != nil {
 		return nil, err
 	}
+	guard, err := l.guardYAML(isNew, say)
+	if err != nil {
+		return nil, err
+	}
 	token := newToken()
 	// From last to first: members() takes the file of m1 as the sign that the
 	// files of all the others are there.
 	for i := len(places) - 1; i >= 0; i-- {
 		p := places[i]
-		if err := writeOnce(l.member(p.name, "guard.yaml"), []byte(guardYAML)); err != nil {
+		if err := writeOnce(l.member(p.name, "guard.yaml"), guard); err != nil {
 			return nil, err
 		}
 		if !isNew {
@@ -62,6 +67,27 @@ func (l layout) prepare(cfg Config, say func(string, ...any)) ([]placement, erro
 		say("wrote policy.yaml and the configuration of %d members in %s", len(places), l.dir)
 	}
 	return places, nil
+}
+
+// guardYAML is the guard's configuration of every member. A new cluster seals; one
+// that was made before it could stays as it is, and its files are its operator's.
+func (l layout) guardYAML(isNew bool, say func(string, ...any)) ([]byte, error) {
+	_, err := os.Lstat(l.ringKey())
+	there := err == nil
+	if !there && (!errors.Is(err, fs.ErrNotExist) || !isNew) {
+		if errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
+		return []byte(guardYAML), err
+	}
+	if there {
+		return []byte(guardYAML + sealingYAML), nil
+	}
+	if _, err := kms.CreateKeyFile(l.ringKey(), nil); err != nil {
+		return nil, fmt.Errorf("making the key that opens the cluster's data keys: %w", err)
+	}
+	say("made the key that opens the cluster's data keys, %s", l.ringKey())
+	return []byte(guardYAML + sealingYAML), nil
 }
 
 // plan decides where the members are: where the files say, or, for a cluster that

@@ -60,10 +60,39 @@ func files(t *testing.T, dir string) map[string]string {
 	return out
 }
 
+// A cluster that was made before sealing, or that its operator took it out of, is not
+// given it by the next up.
+func TestOnlyANewClusterIsGivenSealing(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "c")
+	prepared(t, dir, Config{Listen: somewhere})
+	guard := filepath.Join(dir, "members", "m2", "guard.yaml")
+	key := filepath.Join(dir, "keys", "ring.key")
+	born := files(t, dir)
+	if !strings.Contains(born["members/m2/guard.yaml"], "\nsealing:\n") || born["keys/ring.key"] == "" {
+		t.Fatalf("a new cluster does not seal:\n%s", born["members/m2/guard.yaml"])
+	}
+	if err := os.Remove(guard); err != nil {
+		t.Fatal(err)
+	}
+	prepared(t, dir, Config{})
+	if again := files(t, dir); again["members/m2/guard.yaml"] != born["members/m2/guard.yaml"] || again["keys/ring.key"] != born["keys/ring.key"] {
+		t.Error("a member that lost its guard.yaml did not get the same again, or the key changed")
+	}
+	for _, file := range []string{guard, key} {
+		if err := os.Remove(file); err != nil {
+			t.Fatal(err)
+		}
+	}
+	prepared(t, dir, Config{})
+	if old := files(t, dir); strings.Contains(old["members/m2/guard.yaml"], "sealing:") || old["keys/ring.key"] != "" {
+		t.Error("a cluster without a key was given one")
+	}
+}
+
 func TestPrepareWritesTheWholeTree(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "c")
 	prepared(t, dir, Config{Listen: somewhere})
-	want := []string{"policy.yaml", "clients/ca.crt",
+	want := []string{"policy.yaml", "clients/ca.crt", "keys/ring.key",
 		"pki/client-ca.crt", "pki/client-ca.key", "pki/peer-ca.crt", "pki/peer-ca.key"}
 	for _, name := range Clients() {
 		want = append(want, "clients/"+name+".crt", "clients/"+name+".key")
