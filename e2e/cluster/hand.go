@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"context"
-	"crypto/x509/pkix"
 	"fmt"
 	"os"
 	"os/exec"
@@ -12,8 +11,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"go.yaml.in/yaml/v3"
 
 	"github.com/etcdguard/etcdguard/e2e/peers"
 )
@@ -47,91 +44,6 @@ func (p *process) runs() bool {
 		return false
 	default:
 		return true
-	}
-}
-
-// ByHand writes the files of a cluster of n members, with the authorities, names and
-// policy that `etcdguard up` would give it, and starts nothing. What is started is
-// killed when the test ends.
-func ByHand(t testing.TB, n int) *Hand {
-	t.Helper()
-	h := &Hand{Cluster: &Cluster{Dir: filepath.Join(t.TempDir(), "cluster")}, running: map[string]*process{}}
-	h.Cluster.resume = h.resume
-	t.Cleanup(func() { h.killAll(t) })
-	base := freePorts(t)
-	clients, peerCA := NewAuthority(t, "clients"), NewAuthority(t, "peers")
-	pki := func(name string) string { return filepath.Join(h.Dir, "pki", name) }
-	WritePair(t, clients.Certificate(), pki("client-ca.crt"), pki("client-ca.key"))
-	WritePair(t, peerCA.Certificate(), pki("peer-ca.crt"), pki("peer-ca.key"))
-	for name, cn := range map[string]string{
-		"admin": "etcdguard-admin", "kube-apiserver": "kube-apiserver-etcd-client", "monitor": "etcdguard-monitor",
-		"healthcheck": "kube-etcd-healthcheck-client", "backup": "etcdguard-backup",
-	} {
-		crt, key := h.Identity(name)
-		WritePair(t, clients.Issue(t, pkix.Name{CommonName: cn}), crt, key)
-	}
-	write(t, filepath.Join(h.Dir, "policy.yaml"), policy)
-	var initial []string
-	for i := range n {
-		initial = append(initial, fmt.Sprintf("m%d=https://127.0.0.1:%d", i+1, base+2*i+1))
-	}
-	h.Initial = strings.Join(initial, ",")
-	for i := range n {
-		h.writeMember(t, i, base, clients, peerCA)
-	}
-	return h
-}
-
-// policy says what that of `etcdguard up` says.
-const policy = `apiVersion: etcdguard.dev/v1
-kind: Policy
-callers:
-  - {name: admin, match: {cn: [etcdguard-admin]}}
-  - {name: kube-apiserver, match: {cn: [kube-apiserver-etcd-client]}}
-  - {name: healthcheck, match: {cn: [kube-etcd-healthcheck-client]}}
-  - {name: backup, match: {cn: [etcdguard-backup]}}
-  - {name: monitor, match: {cn: [etcdguard-monitor]}}
-rules:
-  - {name: admin, callers: [admin], role: admin}
-  - {name: kube-apiserver, callers: [kube-apiserver], role: kube-apiserver}
-  - {name: healthcheck, callers: [healthcheck], role: kubeadm-healthcheck}
-  - {name: backup, callers: [backup], role: backup}
-  - {name: monitor, callers: [monitor], role: monitor}
-`
-
-func (h *Hand) writeMember(t testing.TB, i, base int, clients, peerCA Authority) {
-	name := fmt.Sprintf("m%d", i+1)
-	dir := filepath.Join(h.Dir, "members", name)
-	file := func(name string) string { return filepath.Join(dir, name) }
-	WritePair(t, clients.Issue(t, pkix.Name{CommonName: name}), file("server.crt"), file("server.key"))
-	WritePair(t, peerCA.Issue(t, pkix.Name{CommonName: name}), file("peer.crt"), file("peer.key"))
-	clientURL := fmt.Sprintf("https://127.0.0.1:%d", base+2*i)
-	peerURL := fmt.Sprintf("https://127.0.0.1:%d", base+2*i+1)
-	config, err := yaml.Marshal(map[string]any{
-		"name": name, "data-dir": file("data"), "initial-cluster": h.Initial,
-		"listen-client-urls": clientURL, "advertise-client-urls": clientURL,
-		"listen-peer-urls": peerURL, "initial-advertise-peer-urls": peerURL,
-		"client-transport-security": map[string]any{"client-cert-auth": true, "cert-file": file("server.crt"),
-			"key-file": file("server.key"), "trusted-ca-file": h.CAFile()},
-		"peer-transport-security": map[string]any{"client-cert-auth": true, "cert-file": file("peer.crt"),
-			"key-file": file("peer.key"), "trusted-ca-file": filepath.Join(h.Dir, "pki", "peer-ca.crt")},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	write(t, file("etcd.yaml"), string(config))
-	write(t, file("guard.yaml"), "apiVersion: etcdguard.dev/v1\nkind: Guard\npolicy: ../../policy.yaml\n")
-	m, err := readMember(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.Members = append(h.Members, m)
-}
-
-func write(t testing.TB, file, text string) {
-	t.Helper()
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
 	}
 }
 

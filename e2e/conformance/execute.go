@@ -37,7 +37,9 @@ func (x *execution) list(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listing the tests of %s: %w", x.pkg, err)
 	}
-	return strings.Fields(string(out)), nil
+	return slices.DeleteFunc(strings.Fields(string(out)), func(name string) bool {
+		return !strings.HasPrefix(name, "Test") // benchmarks are listed, too
+	}), nil
 }
 
 // run runs the tests and returns what they said. A test that fails may leave a

@@ -17,13 +17,14 @@ import (
 
 // options are the command line.
 type options struct {
-	suite  string
-	run    *regexp.Regexp
-	binary string
-	stock  bool
-	record bool
-	list   bool
-	limit  time.Duration
+	suite    string
+	run      *regexp.Regexp
+	binary   string
+	stock    bool
+	unsealed bool
+	record   bool
+	list     bool
+	limit    time.Duration
 }
 
 func main() {
@@ -35,6 +36,7 @@ func main() {
 	})
 	flag.StringVar(&o.binary, "binary", "", "the program under test (default: etcdguard, built from this checkout)")
 	flag.BoolVar(&o.stock, "stock", false, "put stock etcd under test")
+	flag.BoolVar(&o.unsealed, "unsealed", false, "leave sealing out of the guard's configuration")
 	flag.BoolVar(&o.record, "record", false, "with -stock: write the results into baseline.json")
 	flag.BoolVar(&o.list, "list", false, "say what would run and what is left out, and why")
 	flag.DurationVar(&o.limit, "limit", 6*time.Minute, "how long one test may take")
@@ -121,7 +123,7 @@ func newRunner(ctx context.Context, o options, w *workshop) (*runner, error) {
 		}
 	}
 	// Even for -list: Kubernetes' tests want an etcd before they say their names.
-	if err := w.furnish(ctx, underTest); err != nil {
+	if err := w.furnish(ctx, underTest, !o.stock && !o.unsealed); err != nil {
 		return nil, err
 	}
 	if r.log, err = os.Create(filepath.Join(w.cache, "output-"+o.suite+".json")); err != nil {

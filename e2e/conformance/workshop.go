@@ -119,7 +119,8 @@ func (w *workshop) layOut(module string) error {
 
 // furnish puts the programs where the suites look for them. No etcd of an older
 // release is among them: the tests that want one are left out, or skip.
-func (w *workshop) furnish(ctx context.Context, underTest string) error {
+func (w *workshop) furnish(ctx context.Context, underTest string, sealing bool) error {
+	var programs []string
 	for _, p := range []struct{ peer, as string }{{underTest, "etcd"}, {"etcdctl", "etcdctl"}, {"etcdutl", "etcdutl"}} {
 		from := p.peer
 		if !filepath.IsAbs(from) {
@@ -128,12 +129,20 @@ func (w *workshop) furnish(ctx context.Context, underTest string) error {
 				return err
 			}
 		}
+		programs = append(programs, from)
 		// A copy, not a link: the processes of a run are known by their program's path.
 		if err := copyFile(from, filepath.Join(w.bin(), p.as), 0o700); err != nil {
 			return err
 		}
 	}
-	for name, text := range map[string]string{"guard.yaml": guardConfig, "policy.yaml": allowAll} {
+	guard := guardConfig
+	if sealing {
+		if _, err := ask(ctx, w.run, programs[0], "ring", "new-key-file", "ring-kek.key"); err != nil {
+			return fmt.Errorf("making a key file: %w", err)
+		}
+		guard += sealingConfig
+	}
+	for name, text := range map[string]string{"guard.yaml": guard, "policy.yaml": allowAll} {
 		if err := os.WriteFile(filepath.Join(w.run, name), []byte(text), 0o600); err != nil {
 			return err
 		}
@@ -153,6 +162,12 @@ unsafe-peers: true
 unsafe-pprof: true
 unsafe-json-gateway: true
 unsafe-open-data-dir: true
+`
+
+// sealingConfig seals every new cluster from its birth.
+const sealingConfig = `sealing:
+  providers:
+    - {name: local, local: {key-file: ring-kek.key}}
 `
 
 // allowAll lets everybody do everything, through all of the guard.

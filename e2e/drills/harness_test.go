@@ -85,3 +85,27 @@ func TestTheLoadNoticesWhatIsDoneBehindItsBack(t *testing.T) {
 		}
 	}
 }
+
+// The control of the drills with snapshots: stock etcd does the same with the same
+// steps, and what is looked for in raw files lies there when nobody seals it.
+func TestStockEtcdRestoresASnapshotInTheClear(t *testing.T) {
+	d := deskOf(t, cluster.ByHand(t, 3))
+	d.Run(t, cluster.StockEtcd)
+	written := kubeData(t, d)
+	file := d.snapshot(t)
+	d.Stop(t)
+	for _, m := range d.Members {
+		for _, text := range []string{kubeKey, kubeSecret, kubeConfigMap} {
+			if occurrences(t, m.File("data"), text) == 0 {
+				t.Errorf("%s: %q was not found in the raw files", m.Name, text)
+			}
+		}
+		if f := formsOf(revisions(t, m)); !f.allPlain() {
+			t.Errorf("%s: %+v", m.Name, f)
+		}
+	}
+	restored := deskOf(t, cluster.ByHand(t, 3))
+	restored.restore(t, file, "--bump-revision", "1000000", "--mark-compacted")
+	restored.Run(t, cluster.StockEtcd)
+	listed(t, restored.Cluster, written)
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"math/rand/v2"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -15,30 +16,59 @@ var kills = flag.Int("kills", 12, "how often a process is killed at random")
 
 // TestNothingIsLostWhoeverIsKilled kills members and the operator's commands at
 // random points, while a load runs and the operator goes up and down with sealing.
+// What a killed member leaves is read, each time, without etcdguard.
 func TestNothingIsLostWhoeverIsKilled(t *testing.T) {
 	h := cluster.ByHand(t, 3)
+	d := deskOf(t, h)
+	d.asStock(t, someData(t))
+	h.ConfigureSealing(t, "")
 	h.Run(t, peers.Guard)
-	r := &regime{}
-	l, stopLoad := startLoad(t, h.Cluster, r)
-	o := &operator{t: t, steps: []step{compaction(t, h.Cluster)}}
+	l, stopLoad := startLoad(t, h.Cluster, &regime{})
+	k := &killer{t: t, h: h}
+	k.operator = &operator{t: t, steps: upAndDown(t, d, l, &k.strict)}
 	stop, stopped := make(chan struct{}), make(chan struct{})
-	go func() { defer close(stopped); o.run(stop) }()
+	go func() { defer close(stopped); k.operator.run(stop) }()
 
-	k := &killer{t: t, h: h, operator: o}
-	for k.done < *kills && !t.Failed() {
+	// However few kills were asked for, it is not over before a whole round is.
+	for k.done < *kills || k.operator.rounds.Load() == 0 && !ended(stopped) {
 		time.Sleep(time.Duration(100+rand.IntN(1400)) * time.Millisecond)
 		k.strike()
+		if t.Failed() {
+			break
+		}
 	}
 	close(stop)
 	<-stopped
-	stopLoad()
-	t.Logf("%d members and %d commands killed, all members at once %d times; %d rounds of the operator, %d commands, %d of them repeated",
-		k.members, k.commands, k.blackouts, o.rounds.Load(), o.runs.Load(), o.repeated.Load())
-	if o.rounds.Load() == 0 || k.members == 0 {
-		t.Error("the drill did not do what it is for")
+	t.Logf("%d members and %d commands killed, all members at once %d times; %d rounds of the operator, %d commands, %d of them repeated; "+
+		"%d databases read, %d of them in phase strict",
+		k.members, k.commands, k.blackouts, k.operator.rounds.Load(), k.operator.runs.Load(), k.operator.repeated.Load(), k.read, k.readStrict)
+	d.mustSeal(t, "enable", "--yes")
+	mark := l.regime.begin(true)
+	for before := l.acknowledged.Load(); l.acknowledged.Load() < before+100; {
+		time.Sleep(100 * time.Millisecond)
 	}
+	stopLoad()
 	l.agrees(t, h.Cluster)
 	alike(t, h.Cluster)
+	onlySealed(t, h, prefix, mark)
+	h.Stop(t)
+	for _, m := range h.Members {
+		if f := formsOf(revisions(t, m)); !f.allSealed() {
+			t.Errorf("in the end, %s holds %d live values sealed and %d in the clear", m.Name, f.liveSealed, f.livePlain)
+		}
+	}
+	if k.readStrict == 0 || k.commands == 0 || k.operator.repeated.Load() == 0 {
+		t.Error("the drill did not do what it is for: -kills should be higher")
+	}
+}
+
+func ended(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
 }
 
 // killer picks its victims at random. A majority is left alone, except when everybody
@@ -47,7 +77,11 @@ type killer struct {
 	t        testing.TB
 	h        *cluster.Hand
 	operator *operator
+	// strict is odd while every member has acknowledged phase strict and nobody has
+	// asked for another.
+	strict atomic.Int64
 
+	read, readStrict                   int
 	done, members, commands, blackouts int
 }
 
@@ -67,6 +101,7 @@ func (k *killer) strike() {
 		k.operator.interrupt()
 		k.commands++
 	}
+	strict := k.strict.Load()
 	for _, m := range victims {
 		m.Kill(k.t)
 		k.members++
@@ -75,8 +110,19 @@ func (k *killer) strike() {
 	if len(victims) == 0 {
 		return
 	}
+	if strict != k.strict.Load() {
+		strict = 0
+	}
 	for _, m := range victims {
-		revisions(k.t, m) // what it left can be read
+		f := formsOf(revisions(k.t, m))
+		k.read++
+		if strict%2 == 0 {
+			continue
+		}
+		k.readStrict++
+		if !f.allSealed() {
+			k.t.Errorf("killed in phase strict, %s leaves %d live values sealed and %d in the clear", m.Name, f.liveSealed, f.livePlain)
+		}
 	}
 	time.Sleep(time.Duration(rand.IntN(1500)) * time.Millisecond)
 	for _, m := range victims {

@@ -3,6 +3,7 @@ package drills
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -82,9 +83,59 @@ func (o *operator) interrupt() {
 	}
 }
 
-// compaction is the one step that needs no sealing: it keeps history short, which
-// resealing makes long.
-func compaction(t testing.TB, c *cluster.Cluster) step {
+// upAndDown is a round of everything that sealing can be asked for. Half of the time
+// it asks for single steps, and otherwise for the whole way at once.
+func upAndDown(t testing.TB, d *desk, l *load, strict *atomic.Int64) []step {
+	seal := func(args ...string) step {
+		return step{"seal " + strings.Join(args, " "), func(ctx context.Context) error {
+			_, err := d.seal(ctx, args...)
+			return err
+		}}
+	}
+	note := func(name string, do func()) step {
+		return step{name, func(context.Context) error { do(); return nil }}
+	}
+	mark := ""
+	// From here on no client's value may be stored in the clear, until the way down.
+	sealed := note("sealed from here on", func() { mark = l.regime.begin(true) })
+	// Before the way down begins, what was written meanwhile is looked for everywhere.
+	raw := note("look for values in the clear", func() { onlySealed(t, d.Hand, prefix, mark) })
+	atTop := note("strict", func() {
+		time.Sleep(time.Second) // etcd commits to its database file ten times a second, and not each change
+		strict.Add(1)
+	})
+	leaveTop := note("no longer strict", func() { strict.Add(1); l.regime.begin(false) })
+	return []step{
+		seal("phase", "can-open"), seal("phase", "sealing"), sealed, seal("reseal", "--yes"), seal("phase", "strict"), atTop,
+		seal("rotate"), seal("reseal", "--yes"), compacting(t, d.Cluster), retiring(d), raw,
+		leaveTop, seal("phase", "sealing"), seal("phase", "can-open"), seal("reseal", "--to-plaintext", "--yes"), seal("phase", "off"),
+		compacting(t, d.Cluster),
+		seal("enable", "--yes"), sealed, atTop, seal("rotate"), raw, leaveTop, seal("disable", "--yes"), compacting(t, d.Cluster),
+	}
+}
+
+// retiring asks to remove every retired data key. That one is still needed, by a
+// revision that is not compacted on some member yet, is an answer, too.
+func retiring(d *desk) step {
+	return step{"seal retire", func(ctx context.Context) error {
+		s, err := d.askStatus(ctx)
+		if err != nil {
+			return err
+		}
+		for _, k := range s.Keys {
+			if k.State != "retired" {
+				continue
+			}
+			if _, err := d.seal(ctx, "retire", fmt.Sprint(k.Number), "--yes"); err != nil && !strings.Contains(err.Error(), "need") {
+				return err
+			}
+		}
+		return nil
+	}}
+}
+
+// compacting keeps history short, which resealing makes long.
+func compacting(t testing.TB, c *cluster.Cluster) step {
 	client := c.Etcd(t, c.TLS(t, "admin"))
 	return step{"compact", func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, patience)
