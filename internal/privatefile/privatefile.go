@@ -117,24 +117,25 @@ func SyncDir(name string) error {
 	return d.Sync()
 }
 
-// Lock keeps other processes that ask for it out of the directory of name, until
-// unlock is called or the process ends.
+// Lock keeps other processes that ask for it away from name, until unlock is called or
+// the process ends. It locks a file beside it, which only this user can open: anybody
+// who may list a directory could hold a lock on that for ever.
 func Lock(name string) (unlock func(), err error) {
-	d, err := os.Open(filepath.Dir(name))
+	f, err := os.OpenFile(name+".lock", os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("locking the directory of %s: %w", name, withoutPath(err))
+		return nil, fmt.Errorf("locking %s: %w", name, withoutPath(err))
 	}
 	for {
-		err = syscall.Flock(int(d.Fd()), syscall.LOCK_EX)
+		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX)
 		if err != syscall.EINTR {
 			break
 		}
 	}
 	if err != nil {
-		d.Close()
-		return nil, fmt.Errorf("locking the directory of %s: %w", name, err)
+		f.Close()
+		return nil, fmt.Errorf("locking %s: %w", name, err)
 	}
-	return func() { d.Close() }, nil
+	return func() { f.Close() }, nil
 }
 
 // withoutPath is what went wrong, without the path that the caller names anyway, or

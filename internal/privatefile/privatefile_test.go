@@ -131,11 +131,14 @@ func TestLockKeepsOthersOut(t *testing.T) {
 		}
 		got <- second
 	}()
-	d, err := os.Open(filepath.Dir(name))
+	d, err := os.Open(name + ".lock")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer d.Close()
+	if info, err := d.Stat(); err != nil || info.Mode() != 0o600 {
+		t.Errorf("others can hold the lock: %v, %v", info.Mode(), err)
+	}
 	if err := syscall.Flock(int(d.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != syscall.EWOULDBLOCK {
 		t.Fatalf("not locked: %v", err)
 	}
