@@ -155,8 +155,9 @@ func TestARunningMemberNeedsNoProvider(t *testing.T) {
 		t.Errorf("%v", again)
 	}
 	// Of another ring nothing is taken.
-	if _, err := stored(t, later).Open(t.Context(), providers(p), create(t, keyring.Strict, kmstest.New("b"))); err == nil {
-		t.Error("opened with the keys of another ring")
+	var unopened *keyring.UnopenedError
+	if _, err := stored(t, later).Open(t.Context(), providers(p), create(t, keyring.Strict, kmstest.New("b"))); !errors.As(err, &unopened) {
+		t.Errorf("opened with the keys of another ring: %v", err)
 	}
 }
 
@@ -314,13 +315,20 @@ func TestAWrapFitsItsDataKeyOnly(t *testing.T) {
 	if !errors.As(err, &unopened) || len(unopened.Keys) != 3 || strings.Count(err.Error(), "swapped or altered") != 3 {
 		t.Errorf("%v", err)
 	}
-	w, err := p.Encrypt(t.Context(), "", []byte("not a data key at all"))
+	good := one.Document()
+	plain, err := p.Decrypt(t.Context(), "", good.Keys[0].Wraps[0].Wrapped)
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.Keys[0].Wraps[0].Wrapped = w
-	if _, err := d.Open(t.Context(), providers(p), nil); err == nil {
-		t.Error("something else is taken for a data key")
+	for _, other := range [][]byte{[]byte("x"), []byte("not a data key at all"), plain[:len(plain)-1], append(plain, 0)} {
+		w, err := p.Encrypt(t.Context(), "", other)
+		if err != nil {
+			t.Fatal(err)
+		}
+		good.Keys[0].Wraps[0].Wrapped = w
+		if _, err := good.Open(t.Context(), providers(p), nil); !errors.As(err, &unopened) {
+			t.Errorf("%d other bytes are taken for a data key: %v", len(other), err)
+		}
 	}
 }
 
