@@ -77,8 +77,10 @@ func (n *newest) put(r revision) {
 	for at := r.hash & mask; ; at = (at + 1) & mask {
 		there := &n.slots[at]
 		if there.rev == 0 {
-			*there = r
-			n.used++
+			if n.used < len(n.slots)-1 { // one stays free, or searches would not end
+				*there = r
+				n.used++
+			}
 			return
 		}
 		if there.hash == r.hash {
@@ -93,7 +95,7 @@ func (n *newest) put(r revision) {
 // halve keeps one half of the share and leaves the other to a pass of its own.
 func (n *newest) halve() {
 	wider := n.share.mask<<1 | 1
-	if wider<<shareShift>>shareShift != wider { // keys that collide on purpose
+	if wider<<shareShift>>shareShift != wider { // hashes of one key in 2²⁴: not by chance
 		return
 	}
 	n.todo = append(n.todo, share{wider, n.share.value | (wider &^ n.share.mask)})

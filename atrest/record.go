@@ -65,6 +65,10 @@ func readKeyValue(b []byte, whole bool) (kv keyValue, ok bool) {
 	if kv, ok = readCommon(b); ok {
 		return kv, true
 	}
+	return readFields(b, whole)
+}
+
+func readFields(b []byte, whole bool) (kv keyValue, ok bool) {
 	f, rest, ok := nextField(b)
 	if !ok || f.number != 1 || !f.whole || b[0] != 0x0a {
 		return kv, false
