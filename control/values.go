@@ -56,6 +56,9 @@ func (h *handler) direction(ctx context.Context, r ResealRequest) (want reseal.F
 	if err != nil {
 		return want, err
 	}
+	if r.DryRun {
+		return foreseen(now, r.ToPlaintext)
+	}
 	switch {
 	case now.Ring == nil || now.Phase == keyring.Off:
 		return want, refusal(http.StatusConflict, "nothing is sealed here", "begin with etcdguard seal enable")
@@ -65,6 +68,19 @@ func (h *handler) direction(ctx context.Context, r ResealRequest) (want reseal.F
 		return want, refusal(http.StatusConflict, fmt.Sprintf("values are written in plaintext in phase %v", now.Phase),
 			"step up first: etcdguard seal phase sealing; or, on the way down, add --to-plaintext")
 	}
+	return wanted(now)
+}
+
+// foreseen is the form that values are going to have. In phases in which none are
+// written sealed, and where there is no ring yet, the cost is wanted all the same.
+func foreseen(now keyring.Status, toPlaintext bool) (reseal.Form, error) {
+	if toPlaintext {
+		return reseal.Form{}, nil
+	}
+	if now.Ring == nil {
+		return reseal.Form{Key: 1}, nil
+	}
+	now.Phase = keyring.Sealing
 	return wanted(now)
 }
 

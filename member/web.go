@@ -14,6 +14,8 @@ import (
 	"google.golang.org/grpc/credentials"
 
 	"github.com/etcdguard/etcdguard/certs"
+	"github.com/etcdguard/etcdguard/control"
+	"github.com/etcdguard/etcdguard/etcdapi"
 	"github.com/etcdguard/etcdguard/guard"
 )
 
@@ -24,6 +26,7 @@ func (m *Member) clientHandler() http.Handler {
 	etcdhttp.HandleVersion(mux, m.etcd.Server)
 	etcdhttp.HandleMetrics(mux)
 	etcdhttp.HandleHealth(m.zap, mux, m.etcd.Server)
+	mux.Handle(etcdapi.AdminPrefix, m.controlHandler())
 	if m.config.Guard.UnsafePprof && m.config.Etcd.EnablePprof {
 		mux.HandleFunc("/debug/pprof/", pprof.Index)
 		mux.HandleFunc("/debug/pprof/cmdline", http.NotFound) // may show what was meant for no one
@@ -44,10 +47,10 @@ func (m *Member) probeHandler() http.Handler {
 }
 
 // webServer bounds what a connection may take: time for a header, time between
-// requests, size of a header. There are no bodies.
+// requests, size of a header and of a body, which only the administration reads.
 func (m *Member) webServer(h http.Handler) *http.Server {
 	return &http.Server{
-		Handler:           http.MaxBytesHandler(h, 1<<10),
+		Handler:           http.MaxBytesHandler(h, control.MaxRequest),
 		ConnContext:       guard.ConnContext,
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       30 * time.Second,

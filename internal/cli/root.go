@@ -86,7 +86,7 @@ func newRoot() *cobra.Command {
 		return usageError{err, cmd.CommandPath() + " --help"}
 	})
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(newUpCommand(), newDownCommand(), newEnvCommand(), newStatusCommand(),
+	root.AddCommand(newUpCommand(), newDownCommand(), newEnvCommand(), newStatusCommand(), newSealCommand(),
 		newMemberCommand(), newPolicyCommand(), newRingCommand(), newAtrestCommand(), newProveCommand(), newStartLocalMemberCommand())
 	return root
 }
