@@ -48,7 +48,7 @@ func TestACommonClusterGoesAllTheWayUpAndDownUnderLoad(t *testing.T) {
 	}
 	inForm(t, h, "strict", forms.allSealed)
 	d.mustSeal(t, "rotate")
-	d.mustSeal(t, "reseal", "--yes")
+	d.mustSeal(t, "reseal")
 	if s := d.status(t); len(s.Keys) != 2 || s.Keys[0].State != "retired" || s.Keys[1].State != "active" {
 		t.Errorf("rotated, the keys are %+v", s.Keys)
 	}

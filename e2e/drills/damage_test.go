@@ -74,7 +74,7 @@ func TestAValueThatDoesNotOpenIsListedAndQuarantined(t *testing.T) {
 		if !strings.Contains(list, key) || !strings.Contains(list, fmt.Sprint(revision)) {
 			t.Errorf("seal quarantine list does not name %s at %d:\n%s", key, revision, list)
 		}
-		d.mustSeal(t, "quarantine", "move", key, "--mod-revision", fmt.Sprint(revision))
+		d.mustSeal(t, "quarantine", "move", key, fmt.Sprint(revision))
 	}
 	for _, m := range d.Members {
 		everyone, err := d.Etcd(t, d.TLS(t, "admin"), m).Get(ctx, "/registry/secrets/", clientv3.WithPrefix())

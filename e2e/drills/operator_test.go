@@ -106,9 +106,9 @@ func upAndDown(t testing.TB, d *desk, l *load, strict *atomic.Int64) []step {
 	})
 	leaveTop := note("no longer strict", func() { strict.Add(1); l.regime.begin(false) })
 	return []step{
-		seal("phase", "can-open"), seal("phase", "sealing"), sealed, seal("reseal", "--yes"), seal("phase", "strict"), atTop,
-		seal("rotate"), seal("reseal", "--yes"), compacting(t, d.Cluster), retiring(d), raw,
-		leaveTop, seal("phase", "sealing"), seal("phase", "can-open"), seal("reseal", "--to-plaintext", "--yes"), seal("phase", "off"),
+		seal("phase", "can-open"), seal("phase", "sealing"), sealed, seal("reseal"), seal("phase", "strict"), atTop,
+		seal("rotate"), seal("reseal"), compacting(t, d.Cluster), retiring(d), raw,
+		leaveTop, seal("phase", "sealing"), seal("phase", "can-open"), seal("reseal", "--to-plaintext"), seal("phase", "off"),
 		compacting(t, d.Cluster),
 		seal("enable", "--yes"), sealed, atTop, seal("rotate"), raw, leaveTop, seal("disable", "--yes"), compacting(t, d.Cluster),
 	}
