@@ -102,20 +102,16 @@ func (compareFunc) VisitRange(*pb.RangeRequest) error             { return nil }
 func (compareFunc) VisitPut(*pb.PutRequest) error                 { return nil }
 func (compareFunc) VisitDeleteRange(*pb.DeleteRangeRequest) error { return nil }
 
-// TestUnless plays what can happen between reading and comparing: each change of a
+// TestUnchanged plays what can happen between reading and comparing: each change of a
 // subject has to make the condition false, and none other.
-func TestUnless(t *testing.T) {
+func TestUnchanged(t *testing.T) {
 	point, gone := valueCompare("k\x00", pb.Compare_EQUAL, "a"), valueCompare("gone", pb.Compare_NOT_EQUAL, "a")
 	ranged, empty := valueCompare("k", pb.Compare_EQUAL, "a"), valueCompare("x", pb.Compare_EQUAL, "a")
 	ranged.RangeEnd, empty.RangeEnd = []byte("l"), []byte("y")
 	compares := []*pb.Compare{point, gone, ranged, empty}
 	read := map[string]int64{"k\x00": 10, "k\x01": 11, "other": 3}
 	found := [][]*mvccpb.KeyValue{kvs("a"), nil, kvs("a", "b"), nil}
-	inner := &pb.TxnRequest{}
-	outer := Unless(inner, compares, found, 20)
-	if len(outer.Success) != 1 || outer.Success[0].GetRequestTxn() != inner || len(outer.Failure) != 0 {
-		t.Fatal("the Txn is not what is done")
-	}
+	guards := Unchanged(compares, found, 20)
 	tests := map[string]struct {
 		change func(map[string]int64)
 		still  bool
@@ -137,7 +133,7 @@ func TestUnless(t *testing.T) {
 			now[k] = v
 		}
 		tt.change(now)
-		if got := all(outer.Compare, now); got != tt.still {
+		if got := all(guards, now); got != tt.still {
 			t.Errorf("%s: the condition is %v", name, got)
 		}
 	}

@@ -28,20 +28,21 @@ func (l Limits) Server() Limits {
 	}
 }
 
-// keepLimits holds a request against the limits that clients know, as it came. What
-// is beyond them is changed so that etcd itself refuses it: of several mistakes in one
+// overLimits reports whether a request, as it came, is beyond the limits that clients
+// know. It is changed then so that etcd itself refuses it: of several mistakes in one
 // request it still names the one that it always did.
-func (g *Guard) keepLimits(ctx context.Context, m proto.Message) {
-	if g.ring == nil {
-		return // etcd has these very limits
-	}
+func (g *Guard) overLimits(ctx context.Context, m proto.Message) bool {
+	over := false
 	if t, ok := m.(*pb.TxnRequest); ok && g.limits.TxnOps > 0 && etcdapi.ExceedsTxnOps(t, g.limits.TxnOps) {
 		etcdapi.OverTxnOps(t, g.limits.TxnOps, g.limits.Server().TxnOps)
+		over = true
 	}
 	// The header's size is looked up only for what is near the limit.
 	const header = 1 << 10
 	if most := g.limits.RequestBytes; most > 0 && etcdapi.EntryBytes(m, nil) > most-header &&
 		etcdapi.EntryBytes(m, g.etcd.EntryHeader(ctx)) > most {
 		etcdapi.OverRequestBytes(m, g.limits.Server().RequestBytes)
+		over = true
 	}
+	return over
 }

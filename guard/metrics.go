@@ -30,7 +30,9 @@ type Metrics struct {
 	decisions *prometheus.CounterVec
 	overhead  prometheus.Histogram
 	watchers  *prometheus.GaugeVec
-	opened    prometheus.Counter
+	// Values of requests, and of watches: there a value counts once for all watchers.
+	sealed, openedForRequests, opened prometheus.Counter
+	unreadable                        *prometheus.CounterVec
 }
 
 // NewMetrics makes the guard's metrics and registers them with r.
@@ -49,17 +51,36 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 			Name: "etcdguard_watchers",
 			Help: "Watches that are open, by the policy's name for the caller.",
 		}, []string{"caller"}),
+		sealed: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "etcdguard_values_sealed_total",
+			Help: "Values that were sealed on their way to etcd.",
+		}),
+		openedForRequests: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "etcdguard_values_opened_total",
+			Help: "Sealed values that were opened for requests, those that a compare or an order on VALUE needs included.",
+		}),
+		unreadable: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "etcdguard_values_unreadable_total",
+			Help: "Stored values that somebody needed and that did not open, by the reason (plaintext, version, truncated, foreign ring, unknown key, altered, moved, other).",
+		}, []string{"reason"}),
 		opened: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "etcdguard_watch_values_opened_total",
 			Help: "Sealed values that were opened for watches: once for an event, however many watch it.",
 		}),
 	}
-	for _, c := range []prometheus.Collector{m.decisions, m.overhead, m.watchers, m.opened} {
+	for _, c := range []prometheus.Collector{m.decisions, m.overhead, m.watchers,
+		m.sealed, m.openedForRequests, m.opened, m.unreadable} {
 		if err := r.Register(c); err != nil {
 			return nil, err
 		}
 	}
 	return m, nil
+}
+
+func (m *Metrics) countOpened(values int) {
+	if values > 0 {
+		m.openedForRequests.Add(float64(values))
+	}
 }
 
 // counters are the counters of one account, resolved once: looking a counter up by

@@ -2,7 +2,6 @@ package guard
 
 import (
 	"context"
-	"fmt"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -14,171 +13,76 @@ import (
 	"github.com/etcdguard/etcdguard/keyring"
 )
 
-const (
-	// comparedKeys bounds the keys that the compares on VALUE of one Txn are about:
-	// each becomes a compare on its mod revision.
-	comparedKeys = 1024
-	// compareAttempts bounds how often a Txn is tried again because what it compares
-	// changed between being read and being compared.
-	compareAttempts = 64
-	// sortedKeys bounds the keys of one range that are ordered by VALUE: all of their
-	// values are in memory at once.
-	sortedKeys = 100_000
-)
-
-// serveTxn seals every put of a Txn, evaluates its compares on VALUE, and opens what
-// its answer shows.
+// serveTxn seals every put of a Txn, makes its compares on VALUE, orders its ranges by
+// VALUE, and opens what its answer shows.
 func (g *Guard) serveTxn(ctx context.Context, m *pb.TxnRequest, next grpc.UnaryHandler) (any, error) {
-	compares := g.valueCompares(m)
-	if etcdapi.Puts(m) || len(compares) > 0 {
-		w, err := g.beginWrite()
-		if err != nil {
-			return nil, err
-		}
-		defer func() { endWrite(w, err) }()
-		if err = etcdapi.WalkTxn(m, sealer{w}); err != nil {
-			return nil, err
-		}
-		answer, err := g.settleTxn(ctx, m, compares, next)
-		return answer, err
-	}
-	return g.settleTxn(ctx, m, nil, next)
-}
-
-// valueCompares are the compares that etcd cannot make, because what it has is
-// sealed, or may be.
-func (g *Guard) valueCompares(m *pb.TxnRequest) []*pb.Compare {
-	if g.ring.Phase() == keyring.Off {
-		return nil
-	}
-	return etcdapi.ValueCompares(m)
-}
-
-// settleTxn has etcd carry out a Txn whose puts are sealed.
-func (g *Guard) settleTxn(ctx context.Context, m *pb.TxnRequest, compares []*pb.Compare, next grpc.UnaryHandler) (any, error) {
+	byValue := etcdapi.ValueCompares(m)
+	writes := !etcdapi.ReadsOnly(m)
+	var answer *pb.TxnResponse
 	var sorted sortedRanges
-	if g.ring.Phase() != keyring.Off {
-		sorted = unsort(m)
-	}
-	var answer any
 	var err error
-	if len(compares) == 0 {
-		answer, err = next(ctx, m)
+	// A write that compares by value counts among those that seal, even if it only
+	// deletes: what etcd compares must not be sealed meanwhile.
+	if etcdapi.Puts(m) || writes && len(byValue) > 0 {
+		answer, sorted, err = g.writeTxn(ctx, m, byValue, next)
 	} else {
-		answer, err = g.compareTxn(ctx, m, compares, next)
+		answer, sorted, err = g.settleTxn(ctx, m, byValue, next)
 	}
-	if a, ok := answer.(*pb.TxnResponse); ok && err == nil {
-		err = g.openTxn(m, a, sorted)
-	}
-	return answer, err
-}
-
-// compareTxn carries out a Txn with compares on VALUE. What they are about is read
-// at one revision, opened and compared here; the Txn then runs with the outcomes
-// written into it, on the condition that nothing of what was read has changed since.
-// If it has, all of it is done again.
-//
-// Both calls go the way of the client's own request, so that etcd judges the same
-// caller.
-func (g *Guard) compareTxn(ctx context.Context, m *pb.TxnRequest, compares []*pb.Compare, next grpc.UnaryHandler) (any, error) {
-	if len(compares) > comparedKeys {
-		return nil, errTooManyCompared
-	}
-	for range compareAttempts {
-		found, revision, err := g.subjects(ctx, compares, next)
-		if err != nil {
-			return nil, err
-		}
-		outcomes := make([]bool, len(compares))
-		for i, c := range compares {
-			outcomes[i] = etcdapi.CompareValue(c, found[i])
-		}
-		answer, err := next(ctx, etcdapi.Unless(etcdapi.Settled(m, outcomes), compares, found, revision))
-		if err != nil {
-			return nil, err
-		}
-		outer, ok := answer.(*pb.TxnResponse)
-		if !ok {
-			return nil, status.Errorf(codes.Internal, "etcdguard: a Txn was answered with %T", answer)
-		}
-		if outer.Succeeded && len(outer.Responses) == 1 && outer.Responses[0].GetResponseTxn() != nil {
-			inner := outer.Responses[0].GetResponseTxn()
-			inner.Header = outer.Header
-			return inner, nil
-		}
-	}
-	return nil, unavailable("what the Txn compares by value changed each time before it could be compared; try again")
-}
-
-var errTooManyCompared = status.Error(codes.ResourceExhausted,
-	fmt.Sprintf("etcdguard: the compares on VALUE of one Txn can be about %d keys at most", comparedKeys))
-
-// subjects reads and opens what compares are about, in one go.
-func (g *Guard) subjects(ctx context.Context, compares []*pb.Compare, next grpc.UnaryHandler) (found [][]*mvccpb.KeyValue, revision int64, err error) {
-	answer, err := next(ctx, etcdapi.Subjects(compares, comparedKeys+1))
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
-	read, ok := answer.(*pb.TxnResponse)
-	if !ok || len(read.Responses) != len(compares) {
-		return nil, 0, status.Error(codes.Internal, "etcdguard: a Txn that reads was not answered as one")
-	}
-	keys := 0
-	for _, response := range read.Responses {
-		kvs := response.GetResponseRange().GetKvs()
-		if keys += len(kvs); keys > comparedKeys {
-			return nil, 0, errTooManyCompared
+	if err := g.openTxn(m, answer, sorted); err != nil {
+		if writes {
+			err = carriedOut(err)
 		}
-		if err := g.openAll(kvs); err != nil {
-			return nil, 0, err
-		}
-		found = append(found, kvs)
+		return nil, err
 	}
-	return found, read.Header.Revision, nil
+	return answer, nil
+}
+
+func (g *Guard) writeTxn(ctx context.Context, m *pb.TxnRequest, byValue []*pb.Compare, next grpc.UnaryHandler) (_ *pb.TxnResponse, _ sortedRanges, err error) {
+	w, err := g.beginWrite()
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { endWrite(w, err) }()
+	if err := etcdapi.WalkTxn(m, sealer{g, w}); err != nil {
+		return nil, nil, err
+	}
+	return g.settleTxn(ctx, m, byValue, next)
+}
+
+// settleTxn has etcd carry out a Txn whose puts are sealed. It takes the orders by
+// VALUE from m, and returns them.
+func (g *Guard) settleTxn(ctx context.Context, m *pb.TxnRequest, byValue []*pb.Compare, next grpc.UnaryHandler) (*pb.TxnResponse, sortedRanges, error) {
+	if g.ring.Phase() == keyring.Off {
+		answer, err := txn(ctx, m, next)
+		return answer, nil, err
+	}
+	sorted := g.unsort(m)
+	if err := g.boundSorted(ctx, sorted, next); err != nil {
+		return nil, nil, err
+	}
+	var answer *pb.TxnResponse
+	var err error
+	if len(byValue) > 0 {
+		answer, err = g.compareTxn(ctx, m, byValue, next)
+	} else {
+		answer, err = txn(ctx, m, next)
+	}
+	return answer, sorted, err
 }
 
 // sealer is a TxnVisitor that seals each put, in both branches.
-type sealer struct{ w keyring.Write }
+type sealer struct {
+	g *Guard
+	w keyring.Write
+}
 
-func (s sealer) VisitPut(m *pb.PutRequest) error             { return sealPut(s.w, m) }
+func (s sealer) VisitPut(m *pb.PutRequest) error             { return s.g.sealPut(s.w, m) }
 func (sealer) VisitCompare(*pb.Compare) error                { return nil }
 func (sealer) VisitRange(*pb.RangeRequest) error             { return nil }
 func (sealer) VisitDeleteRange(*pb.DeleteRangeRequest) error { return nil }
-
-// sortedRanges are the ranges of a Txn that the guard sorts, as the client asked for
-// them, by what etcd is asked instead.
-type sortedRanges map[*pb.RangeRequest]*pb.RangeRequest
-
-// unsort takes the order by VALUE from the ranges of a Txn.
-func unsort(m *pb.TxnRequest) sortedRanges {
-	var sorted sortedRanges
-	for _, branch := range [][]*pb.RequestOp{m.Success, m.Failure} {
-		for _, op := range branch {
-			switch r := op.GetRequest().(type) {
-			case *pb.RequestOp_RequestRange:
-				if asked := r.RequestRange; asked != nil && sortedHere(asked) {
-					r.RequestRange = etcdapi.Unsorted(asked, sortedKeys+1)
-					sorted = sorted.with(sortedRanges{r.RequestRange: asked})
-				}
-			case *pb.RequestOp_RequestTxn:
-				if r.RequestTxn != nil {
-					sorted = sorted.with(unsort(r.RequestTxn))
-				}
-			}
-		}
-	}
-	return sorted
-}
-
-func (s sortedRanges) with(more sortedRanges) sortedRanges {
-	if s == nil {
-		return more
-	}
-	for unsorted, asked := range more {
-		s[unsorted] = asked
-	}
-	return s
-}
 
 // openTxn opens the answers of the branch that was taken, at every depth; they
 // mirror its operations.
@@ -209,8 +113,8 @@ func (g *Guard) openOp(op *pb.RequestOp, answer *pb.ResponseOp, sorted sortedRan
 			return g.openAll(a.ResponseRange.Kvs)
 		}
 	case *pb.ResponseOp_ResponsePut:
-		if a.ResponsePut.PrevKv != nil {
-			return g.open(a.ResponsePut.PrevKv)
+		if prev := a.ResponsePut.PrevKv; prev != nil {
+			return g.openAll([]*mvccpb.KeyValue{prev})
 		}
 	case *pb.ResponseOp_ResponseDeleteRange:
 		return g.openAll(a.ResponseDeleteRange.PrevKvs)

@@ -15,12 +15,15 @@ import (
 
 	"github.com/etcdguard/etcdguard/etcdapi"
 	"github.com/etcdguard/etcdguard/keyring"
+	"github.com/etcdguard/etcdguard/seal"
 )
 
 // serve has etcd answer a request that the stages let through: with sealed values
 // on the way in, and opened ones on the way out.
 func (g *Guard) serve(ctx context.Context, r *Request, next grpc.UnaryHandler) (any, error) {
-	g.keepLimits(ctx, r.message)
+	if g.ring == nil || g.overLimits(ctx, r.message) {
+		return next(ctx, r.message)
+	}
 	switch m := r.message.(type) {
 	case *pb.RangeRequest:
 		return g.serveRange(ctx, m, next)
@@ -29,7 +32,7 @@ func (g *Guard) serve(ctx context.Context, r *Request, next grpc.UnaryHandler) (
 	case *pb.DeleteRangeRequest:
 		answer, err := next(ctx, m)
 		if a, ok := answer.(*pb.DeleteRangeResponse); ok && err == nil {
-			err = g.openAll(a.PrevKvs)
+			err = carriedOut(g.openAll(a.PrevKvs))
 		}
 		return answer, err
 	case *pb.TxnRequest:
@@ -39,12 +42,8 @@ func (g *Guard) serve(ctx context.Context, r *Request, next grpc.UnaryHandler) (
 }
 
 func (g *Guard) serveRange(ctx context.Context, m *pb.RangeRequest, next grpc.UnaryHandler) (any, error) {
-	if g.ring.Phase() != keyring.Off && sortedHere(m) {
-		answer, err := next(ctx, etcdapi.Unsorted(m, sortedKeys+1))
-		if a, ok := answer.(*pb.RangeResponse); ok && err == nil {
-			err = g.openSorted(m, a)
-		}
-		return answer, err
+	if g.sortedHere(m) {
+		return g.serveSorted(ctx, m, next)
 	}
 	answer, err := next(ctx, m)
 	if a, ok := answer.(*pb.RangeResponse); ok && err == nil && !m.KeysOnly {
@@ -53,38 +52,19 @@ func (g *Guard) serveRange(ctx context.Context, m *pb.RangeRequest, next grpc.Un
 	return answer, err
 }
 
-// sortedHere reports whether the guard has to order the answer itself: by values
-// that etcd does not know. What etcd would refuse is left to it.
-func sortedHere(m *pb.RangeRequest) bool {
-	_, known := pb.RangeRequest_SortOrder_name[int32(m.SortOrder)]
-	return known && len(m.Key) > 0 && etcdapi.SortsByValue(m)
-}
-
-// openSorted makes the answer that a client asked for of one that is not in order.
-func (g *Guard) openSorted(asked *pb.RangeRequest, a *pb.RangeResponse) error {
-	if len(a.Kvs) > sortedKeys {
-		return status.Errorf(codes.ResourceExhausted, "etcdguard: a range of more than %d keys can't be ordered by VALUE; narrow it, or order it at the client", sortedKeys)
-	}
-	if err := g.openAll(a.Kvs); err != nil {
-		return err
-	}
-	etcdapi.SortByValue(asked, a)
-	return nil
-}
-
 func (g *Guard) servePut(ctx context.Context, m *pb.PutRequest, next grpc.UnaryHandler) (any, error) {
 	w, err := g.beginWrite()
 	if err != nil {
 		return nil, err
 	}
-	if err := sealPut(w, m); err != nil {
+	if err := g.sealPut(w, m); err != nil {
 		w.Done()
 		return nil, err
 	}
 	answer, err := next(ctx, m)
 	endWrite(w, err)
 	if a, ok := answer.(*pb.PutResponse); ok && err == nil && a.PrevKv != nil {
-		err = g.open(a.PrevKv)
+		err = carriedOut(g.openAll([]*mvccpb.KeyValue{a.PrevKv}))
 	}
 	return answer, err
 }
@@ -107,7 +87,7 @@ func endWrite(w keyring.Write, err error) {
 
 // sealPut seals the value of a put, in place: the message is this request's own.
 // With ignore_value the stored ciphertext stays; a value beside it is etcd's error.
-func sealPut(w keyring.Write, m *pb.PutRequest) error {
+func (g *Guard) sealPut(w keyring.Write, m *pb.PutRequest) error {
 	if m.IgnoreValue || len(m.Key) == 0 {
 		return nil
 	}
@@ -118,32 +98,35 @@ func sealPut(w keyring.Write, m *pb.PutRequest) error {
 	if err != nil {
 		return unavailable(err.Error())
 	}
+	if len(sealed) != len(m.Value) {
+		g.metrics.sealed.Inc()
+	}
 	m.Value = sealed
 	return nil
 }
 
 // openAll opens the values of one answer in place: etcd decodes them anew for each
 // answer, so nobody else sees them (server/storage/mvcc/kvstore_txn.go, rangeKeys).
+// The bytes stay as they are, since a put with ignore_value shares them with watchers.
 func (g *Guard) openAll(kvs []*mvccpb.KeyValue) error {
+	opened := 0
+	defer func() { g.metrics.countOpened(opened) }()
 	for _, kv := range kvs {
-		if err := g.open(kv); err != nil {
-			return err
+		value, err := g.ring.Open(kv.Key, kv.Value)
+		if err != nil {
+			return g.unreadable(kv, err)
 		}
+		if len(value) != len(kv.Value) { // it was sealed
+			opened++
+		}
+		kv.Value = value
 	}
-	return nil
-}
-
-func (g *Guard) open(kv *mvccpb.KeyValue) error {
-	value, err := g.ring.Open(kv.Key, kv.Value)
-	if err != nil {
-		return g.unreadable(kv, err)
-	}
-	kv.Value = value
 	return nil
 }
 
 // unreadable is the answer to a request that needs a value which does not open.
 func (g *Guard) unreadable(kv *mvccpb.KeyValue, why error) error {
+	g.metrics.unreadable.WithLabelValues(reasonOf(why)).Inc()
 	name := etcdapi.Key(kv.Key).String()
 	if g.unreadables.Allow() {
 		g.log.Error("a stored value does not open", slog.String("key", name),
@@ -152,4 +135,32 @@ func (g *Guard) unreadable(kv *mvccpb.KeyValue, why error) error {
 	return status.Error(codes.DataLoss, fmt.Sprintf(
 		"etcdguard: the value of key %s (mod revision %d) %v; an operator can see and quarantine it: etcdguard seal quarantine --help",
 		name, kv.ModRevision, why))
+}
+
+// carriedOut says of what went wrong with the answer to a write that the write itself
+// did not.
+func carriedOut(err error) error {
+	if err == nil {
+		return nil
+	}
+	return status.Error(status.Code(err), status.Convert(err).Message()+"; the write itself was carried out")
+}
+
+// reasons why values do not open, by the words that they are counted under.
+var reasons = []struct {
+	why  error
+	word string
+}{
+	{keyring.ErrPlaintext, "plaintext"}, {seal.ErrVersion, "version"}, {seal.ErrTruncated, "truncated"},
+	{seal.ErrForeignRing, "foreign ring"}, {seal.ErrUnknownKey, "unknown key"}, {seal.ErrAltered, "altered"},
+	{seal.ErrMoved, "moved"},
+}
+
+func reasonOf(err error) string {
+	for _, r := range reasons {
+		if errors.Is(err, r.why) {
+			return r.word
+		}
+	}
+	return "other"
 }

@@ -52,8 +52,12 @@ func (g *generator) rangeRequest(sorted bool) *pb.RangeRequest {
 	if g.chance(35) {
 		q.SortOrder = pb.RangeRequest_SortOrder(g.rng.IntN(3))
 		q.SortTarget = pb.RangeRequest_SortTarget(g.rng.IntN(5))
-		if g.chance(40) {
+		if g.chance(50) {
 			q.SortTarget = pb.RangeRequest_VALUE
+			if g.chance(60) { // there must be something to order
+				q.Key, q.RangeEnd, q.CountOnly = []byte{0}, []byte{0}, false
+				q.Revision = g.w.head * int64(g.rng.IntN(2))
+			}
 		}
 		if g.chance(2) {
 			q.SortOrder = 7 // a value that no enum has: etcd has an error of its own for it

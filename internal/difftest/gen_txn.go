@@ -58,7 +58,9 @@ func (g *generator) txnRequest(mode writes, depth int) *pb.TxnRequest {
 	for range g.rng.IntN(4) {
 		t.Compare = append(t.Compare, g.compare())
 	}
-	if g.chance(40) { // else the second branch hardly ever runs
+	if len(t.Compare) == 1 && g.chance(50) {
+		t.Compare[0] = g.valueCompare()
+	} else if g.chance(40) { // else the second branch hardly ever runs
 		t.Compare = append(t.Compare, &pb.Compare{Key: g.realKey(), Target: pb.Compare_VERSION,
 			Result: pick(g, []pb.Compare_CompareResult{pb.Compare_LESS, pb.Compare_GREATER}), TargetUnion: &pb.Compare_Version{Version: 0}})
 	}
@@ -94,6 +96,7 @@ func (g *generator) writeOp(mode writes) *pb.RequestOp {
 	put := mode == putsOnly || mode != deletesOnly && g.chance(60)
 	if put {
 		p := g.putRequest()
+		p.PrevKv = p.PrevKv || g.chance(50) // seldom so deep
 		if mode == apart && len(p.Key) > 0 {
 			p.Key = []byte(pick(g, lowerKeys))
 		}
@@ -137,6 +140,8 @@ func (g *generator) compare() *pb.Compare {
 	}
 	if g.chance(20) {
 		c.Key, c.RangeEnd = g.span()
+	} else if g.chance(10) {
+		c.RangeEnd = append(bytes.Clone(c.Key), 0) // a range that is one key
 	}
 	operand := c.Target
 	if g.chance(5) {
@@ -150,11 +155,24 @@ func (g *generator) compare() *pb.Compare {
 	case pb.Compare_MOD:
 		c.TargetUnion = &pb.Compare_ModRevision{ModRevision: g.seenRevision()}
 	case pb.Compare_VALUE:
-		c.TargetUnion = &pb.Compare_Value{Value: g.value()}
+		v, put := g.w.put[string(c.Key)]
+		if !put || g.chance(50) {
+			v = g.value()
+		}
+		c.TargetUnion = &pb.Compare_Value{Value: v}
 	case pb.Compare_LEASE:
 		c.TargetUnion = &pb.Compare_Lease{Lease: g.anyLease()}
 	}
 	return c
+}
+
+// valueCompare is one on VALUE.
+func (g *generator) valueCompare() *pb.Compare {
+	for {
+		if c := g.compare(); c.Target == pb.Compare_VALUE {
+			return c
+		}
+	}
 }
 
 // poisonous reports whether a Txn holds a put and a delete range in an arrangement

@@ -134,6 +134,9 @@ func (r *run) learn(q request, a, b answer) {
 	if a.err != nil || b.err != nil {
 		return
 	}
+	if p, ok := q.msgs[0].(*pb.PutRequest); ok && !p.IgnoreValue {
+		r.world.put[string(p.Key)] = p.Value
+	}
 	for i := range min(len(a.msgs), len(b.msgs)) {
 		switch ma := a.msgs[i].(type) {
 		case *pb.LeaseGrantResponse:

@@ -13,7 +13,8 @@ import (
 
 // world is what A's answers have shown to be there. The generator aims by it.
 type world struct {
-	head, compacted int64 // A's revisions
+	head, compacted int64             // A's revisions
+	put             map[string][]byte // the last value that a KV.Put gave a key; it may be gone
 	leases          []int64
 	gone            []int64 // leases that were
 	streams         []*watchPair
@@ -84,7 +85,7 @@ func (r *run) start() {
 		r.failf("%s is at revision %d, before %s at %d: start the reference fresh", r.name[sideB], heads[sideB], r.name[sideA], heads[sideA])
 	}
 	r.names.revs.start(heads[sideA], heads[sideB], r.opt.OwnWrites)
-	r.world = world{head: heads[sideA], self: r.names.a.member, alarms: map[pb.AlarmType]bool{}}
+	r.world = world{head: heads[sideA], self: r.names.a.member, alarms: map[pb.AlarmType]bool{}, put: map[string][]byte{}}
 	for u, own := range r.names.a.urls {
 		if own == "own peer URL" {
 			r.world.selfURL = u
@@ -127,6 +128,7 @@ func (r *run) reset() {
 		r.must(request{rpc: "Lease.LeaseRevoke", msgs: []proto.Message{&pb.LeaseRevokeRequest{ID: id}}})
 	}
 	r.world.leases, r.world.gone = nil, nil
+	clear(r.world.put)
 	r.must(request{rpc: "KV.DeleteRange", msgs: []proto.Message{&pb.DeleteRangeRequest{Key: []byte{0}, RangeEnd: []byte{0}}}})
 	r.internalPut(anchorKey)
 	r.must(request{rpc: "KV.Compact", msgs: []proto.Message{&pb.CompactionRequest{Revision: r.world.head, Physical: true}}})
