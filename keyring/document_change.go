@@ -58,7 +58,9 @@ func (o *Opened) WithPhase(p Phase) (*Opened, error) {
 	})
 }
 
-// WithNewKey adds a data key in state prepare, wrapped by every provider.
+// WithNewKey adds a data key in state prepare, wrapped by every provider. So are the
+// others then: a provider that is new in the configuration, or has a new key, wraps what
+// it did not. After a change of providers, a rotation is thus all there is to do.
 func (o *Opened) WithNewKey(ctx context.Context, providers []kms.Provider, now time.Time) (*Opened, error) {
 	return o.next("adding a data key", func(n *Opened) error {
 		last := n.doc.Keys[len(n.doc.Keys)-1]
@@ -68,8 +70,45 @@ func (o *Opened) WithNewKey(ctx context.Context, providers []kms.Provider, now t
 		case last.Number == math.MaxUint32:
 			return errors.New("there is no number after the last")
 		}
+		if err := n.cover(ctx, providers); err != nil {
+			return err
+		}
 		return n.addKey(ctx, last.Number+1, Prepare, providers, now)
 	})
+}
+
+// cover has every provider wrap the data keys that it did not wrap with the key that it
+// uses now.
+func (o *Opened) cover(ctx context.Context, providers []kms.Provider) error {
+	for _, p := range providers {
+		status, err := statusOf(ctx, p)
+		if err != nil {
+			return fmt.Errorf("provider %q does not say which key it uses: %w", p.Name(), err)
+		}
+		for i := range o.doc.Keys {
+			k := &o.doc.Keys[i]
+			old := k.wrap(p.Name())
+			if old != nil && old.KeyID == status.KeyID {
+				continue
+			}
+			w, err := wrapKey(ctx, p, o.doc.Ring, k.Number, &o.keys[i].secret)
+			switch {
+			case err != nil:
+				return err
+			case old != nil:
+				*old = w
+			default:
+				k.Wraps = append(k.Wraps, w)
+			}
+		}
+	}
+	return nil
+}
+
+func statusOf(ctx context.Context, p kms.Provider) (kms.Status, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return p.Status(ctx)
 }
 
 // WithActive makes the prepared data key the active one, and retires the one that was.

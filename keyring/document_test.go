@@ -442,6 +442,26 @@ func TestRewrapping(t *testing.T) {
 	opensTheSame(t, o, n)
 }
 
+// TestARotationCoversAChangeOfProviders: a new one wraps the old data keys, too, and so
+// does one that has a new key; what is as it should be stays as it is.
+func TestARotationCoversAChangeOfProviders(t *testing.T) {
+	a, b, c := kmstest.New("a"), kmstest.New("b"), kmstest.New("c")
+	o := create(t, keyring.Strict, a, b)
+	b.Rotate()
+	n, err := o.WithNewKey(t.Context(), providers(a, b, c), now)
+	n = must(t, n, err)
+	b.Forget()
+	for _, left := range []*kmstest.Memory{a, b, c} {
+		if _, err := stored(t, n).Open(t.Context(), providers(left), nil); err != nil {
+			t.Error(err)
+		}
+	}
+	before, after := o.Document().Keys[0].Wraps, n.Document().Keys[0].Wraps
+	if len(after) != 3 || !reflect.DeepEqual(before[0], after[0]) || before[1].KeyID == after[1].KeyID {
+		t.Errorf("%v became %v", before, after)
+	}
+}
+
 // TestAnExportOpensWithItsPassphraseAlone, and with the providers still.
 func TestAnExportOpensWithItsPassphraseAlone(t *testing.T) {
 	a := kmstest.New("a")
