@@ -18,6 +18,7 @@ import (
 
 	"github.com/etcdguard/etcdguard/internal/difftest"
 	"github.com/etcdguard/etcdguard/internal/difftest/stock"
+	"github.com/etcdguard/etcdguard/kms"
 	"github.com/etcdguard/etcdguard/member"
 	"github.com/etcdguard/etcdguard/pki"
 )
@@ -39,6 +40,20 @@ func TestTheGuardedMemberAnswersAsStockEtcdDoes(t *testing.T) {
 		difftest.Target{Name: "member", Address: startForDifferential(t, transport.TLSInfo{})},
 		difftest.Options{MaxRequestBytes: stock.MaxRequestBytes, MaxTxnOps: stock.MaxTxnOps})
 }
+
+// TestTheSealedMemberAnswersAsStockEtcdDoes is the same with every value sealed, and
+// shows that none is stored otherwise.
+func TestTheSealedMemberAnswersAsStockEtcdDoes(t *testing.T) {
+	dir := t.TempDir()
+	difftest.Run(t,
+		difftest.Target{Name: "stock", Address: stock.Start(t, stock.Config{})},
+		difftest.Target{Name: "sealed member", Address: startSealed(t, dir, transport.TLSInfo{})},
+		difftest.Options{MaxRequestBytes: stock.MaxRequestBytes, MaxTxnOps: stock.MaxTxnOps, Sealed: true, OwnWrites: ownWrites})
+}
+
+// ownWrites bounds the revisions that a sealing member makes for itself in a run: for
+// the ring, and for its presence.
+const ownWrites = 100
 
 // TestSeedsThatFoundSomethingFindNothingNow replays them.
 func TestSeedsThatFoundSomethingFindNothingNow(t *testing.T) {
@@ -86,7 +101,21 @@ func TestTheGuardedMemberKnowsCallersAsStockEtcdDoes(t *testing.T) {
 
 func startForDifferential(t *testing.T, info transport.TLSInfo) string {
 	t.Helper()
-	dir := t.TempDir()
+	return startMember(t, t.TempDir(), info, nil)
+}
+
+// startSealed starts a member whose cluster is strict from birth.
+func startSealed(t *testing.T, dir string, info transport.TLSInfo) string {
+	t.Helper()
+	kek := filepath.Join(dir, "ring-kek.key")
+	if _, err := kms.CreateKeyFile(kek, nil); err != nil {
+		t.Fatal(err)
+	}
+	return startMember(t, dir, info, &member.SealingConfig{Providers: []kms.Config{{Name: "local", Local: &kms.LocalConfig{KeyFile: kek}}}})
+}
+
+func startMember(t *testing.T, dir string, info transport.TLSInfo, sealing *member.SealingConfig) string {
+	t.Helper()
 	rules := filepath.Join(dir, "policy.yaml")
 	if err := os.WriteFile(rules, []byte(allowAll), 0o600); err != nil {
 		t.Fatal(err)
@@ -118,7 +147,7 @@ func startForDifferential(t *testing.T, info transport.TLSInfo) string {
 	}
 	m, err := member.Start(context.Background(), member.Config{
 		Etcd:     cfg,
-		Guard:    &member.GuardConfig{Policy: rules, UnsafePlaintextClients: true, UnsafePeers: true},
+		Guard:    &member.GuardConfig{Policy: rules, Sealing: sealing, UnsafePlaintextClients: true, UnsafePeers: true},
 		Registry: prometheus.NewRegistry(),
 	})
 	if err != nil {

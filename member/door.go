@@ -224,6 +224,8 @@ func (m *Member) serverOptions() []grpc.ServerOption {
 			Timeout: c.GRPCKeepAliveTimeout,
 		}))
 	}
+	// Etcd has more room than clients know of, see withRoom.
+	options = append(options, grpc.MaxRecvMsgSize(int(c.MaxRequestBytes)+grpcOverhead))
 	return append(options, c.GRPCAdditionalServerOptions...)
 }
 

@@ -132,7 +132,7 @@ func Start(ctx context.Context, c Config) (_ *Member, err error) {
 			}
 		}
 	}()
-	if m.etcd, err = embed.StartEtcd(withoutDoors(c.Etcd)); err != nil {
+	if m.etcd, err = embed.StartEtcd(withRoom(withoutDoors(c.Etcd), m.limits())); err != nil {
 		return nil, fmt.Errorf("starting etcd: %w", err)
 	}
 	if m.keeper, err = m.newKeeper(); err != nil {
@@ -142,6 +142,7 @@ func Start(ctx context.Context, c Config) (_ *Member, err error) {
 		Policy:      rules,
 		Etcd:        server{m.etcd.Server},
 		Ring:        m.keeper.Ring(),
+		Limits:      m.limits(),
 		Log:         m.log,
 		Metrics:     guardMetrics,
 		HeadHistory: filepath.Join(c.Etcd.Dir, "etcdguard-heads.json"),
