@@ -35,6 +35,10 @@ func TestTheMirrorOnlyMovesOn(t *testing.T) {
 	n, err = first.Rewrapped(t.Context(), providers(p))
 	other := must(t, n, err) // of the same generation as second
 	foreign := create(t, keyring.Strict, p)
+	for range 3 { // later, by its number
+		n, err = foreign.Rewrapped(t.Context(), providers(p))
+		foreign = must(t, n, err)
+	}
 
 	put := func(o *keyring.Opened) error { return keyring.WriteMirror(file, o.Document()) }
 	for _, o := range []*keyring.Opened{first, first, second, other} {

@@ -50,11 +50,14 @@ func newRingCheckCommand() *cobra.Command {
 			}
 			var d *keyring.Document
 			file := at.mirror
-			if len(args) > 0 {
+			switch {
+			case len(args) > 0:
 				file = args[0]
 				d, err = readRingFile(file)
-			} else {
-				d, err = at.document(cmd)
+			case at.mirror == "":
+				err = usage(cmd, "%w", errNoMirrorNamed)
+			default:
+				d, err = at.document()
 			}
 			if err != nil {
 				return err
@@ -140,7 +143,7 @@ func checkRing(ctx context.Context, file string, d *keyring.Document, providers 
 			only = names[0] + " only"
 		}
 		c.Warnings = append(c.Warnings, fmt.Sprintf("%s: opens with %s; if that is lost, so is what was sealed: "+
-			"configure a second provider, or keep an export: etcdguard ring export --passphrase-file", dataKeys(alone), only))
+			"configure a second provider and have it wrap them (etcdguard seal rotate), or keep an export (etcdguard ring export --passphrase-file)", dataKeys(alone), only))
 	}
 	if _, err := d.Open(ctx, providers, nil); err != nil {
 		return c, ringFailure{err, "take another copy: another member's mirror, or an export"}

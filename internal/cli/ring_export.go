@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -23,17 +24,20 @@ open the ring, so --guard-config with them; the passphrase goes nowhere. Whoever
 such an export can try passphrases on it for as long as they like: take six random
 words or more, and keep the two apart.
 
-The ring comes from this member's disk, its mirror (--data-dir, --mirror), or from
-where the configuration says that is.
+The ring comes from a running member, asked as an administrator (--dir, or
+--endpoints, --cacert, --cert and --key), or from a member's disk, its mirror
+(--data-dir, --mirror, or where the configuration says that is).
 
 Exit codes: 0 it is saved; 1 it is not; 2 the command line or a file cannot be
 understood.`
 
-const ringExportExample = `  etcdguard ring export --data-dir /var/lib/etcd --out ring.json
+const ringExportExample = `  etcdguard ring export --out ring.json
+  etcdguard ring export --data-dir /var/lib/etcd --out ring.json
   etcdguard ring export --guard-config guard.yaml --data-dir /var/lib/etcd --passphrase-file export.passphrase --out ring.json`
 
 func newRingExportCommand() *cobra.Command {
 	var place ringPlace
+	var members *admin
 	var out, passphraseFile string
 	cmd := &cobra.Command{
 		Use: "export", Short: "save the wrapped ring", Long: ringExportHelp, Example: ringExportExample, Args: cobra.NoArgs,
@@ -45,7 +49,7 @@ func newRingExportCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			d, err := at.document(cmd)
+			d, err := ringOf(cmd, members, at)
 			if err != nil {
 				return err
 			}
@@ -66,9 +70,28 @@ func newRingExportCommand() *cobra.Command {
 		},
 	}
 	place.flags(cmd)
+	members = adminFlags(cmd)
 	cmd.Flags().StringVar(&out, "out", "", "the file to make (default: print it)")
 	passphraseFlag(cmd, &passphraseFile, "also wrap under the passphrase in this file (mode 0600), so that it opens without any provider")
 	return cmd
+}
+
+// ringOf reads the ring where the flags say that it is: from the members, unless a
+// mirror is named.
+func ringOf(cmd *cobra.Command, members *admin, at *ringMember) (*keyring.Document, error) {
+	named := slices.ContainsFunc([]string{"dir", "endpoints", "cacert", "cert", "key"}, cmd.Flags().Changed)
+	switch {
+	case named && (cmd.Flags().Changed("mirror") || cmd.Flags().Changed("data-dir")):
+		return nil, usage(cmd, "the members and a mirror are two places to take the ring from")
+	case at.mirror != "" && !named:
+		return at.document()
+	case at.providers != nil && !named:
+		return nil, usage(cmd, "%w; or say where the members are: --dir or --endpoints", errNoMirrorNamed)
+	}
+	if err := members.connect(cmd); err != nil {
+		return nil, err
+	}
+	return members.client.Ring(cmd.Context())
 }
 
 // exported is the document to save. What can be verified is.

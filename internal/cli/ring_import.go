@@ -24,7 +24,7 @@ anew by the configured providers, all of which have to work, as the next generat
 of the ring. Do that on one member: it puts the ring into etcd, and the others take
 it from there. If the ring went on since the export (the member then says that etcd
 holds another of this generation), say --stale: etcd's stays, and is opened with the
-data keys of the export. Then have them wrapped anew: etcdguard seal rewrap.
+data keys of the export. Then have them wrapped anew: etcdguard seal rotate.
 
 An earlier generation than the one that is there, or another ring, is refused,
 until --replace-ring names the ring that is there; it is kept beside the mirror.

@@ -73,10 +73,7 @@ func usage(cmd *cobra.Command, format string, args ...any) error {
 var errNoMirrorNamed = errors.New("where is the member's mirror? give its --data-dir, or --mirror FILE")
 
 // document reads the member's mirror.
-func (m *ringMember) document(cmd *cobra.Command) (*keyring.Document, error) {
-	if m.mirror == "" {
-		return nil, usage(cmd, "%w", errNoMirrorNamed)
-	}
+func (m *ringMember) document() (*keyring.Document, error) {
 	d, err := keyring.ReadMirror(m.mirror)
 	if err == nil && d == nil {
 		err = fmt.Errorf("reading the mirror of the ring: there is no %s: this member has seen no ring", m.mirror)
