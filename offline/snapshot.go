@@ -100,7 +100,12 @@ func (s *Snapshot) open(ctx context.Context, progress Progress) error {
 			return fmt.Errorf("%w (%v)", ErrDamaged, err)
 		}
 		s.db = db
-		return nil
+		err = db.View(func(tx *bolt.Tx) error { return checkTree(ctx, f, s.size, tx, progress) })
+		if err != nil {
+			s.db = nil
+			db.Close()
+		}
+		return err
 	})
 }
 

@@ -128,9 +128,6 @@ func (c *copying) buckets(ctx context.Context, tx *bolt.Tx) error {
 			return err
 		}
 		return b.ForEach(func(k, v []byte) error {
-			if v == nil {
-				return fmt.Errorf("there is a bucket in a bucket: %w", errNoEtcd)
-			}
 			if err := ctx.Err(); err != nil {
 				return err
 			}
