@@ -88,7 +88,7 @@ func (h *handler) checkUnmarked(ctx context.Context, s *stream) error {
 		return err
 	}
 	if n := found.Total.Values - found.Total.Plaintext; n > 0 {
-		return refusal(http.StatusConflict, fmt.Sprintf("%s begin as sealed values do, and there is no ring; the first: %s", values(n), names(found.FirstOdd)),
+		return refusal(http.StatusConflict, fmt.Sprintf("there is no ring, and %d stored values begin as sealed ones do; the first: %s", n, names(found.FirstOdd)),
 			"they were sealed under a ring that is not here: bring it back with etcdguard ring import, and do not begin a new one")
 	}
 	return nil
