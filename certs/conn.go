@@ -45,6 +45,7 @@ type Addr struct {
 // is closed, by whomever.
 type conn struct {
 	net.Conn
+	cork   *cork // under Conn; nil without TLS
 	addr   *Addr
 	door   *Door
 	closed sync.Once
@@ -52,7 +53,17 @@ type conn struct {
 
 func (c *conn) RemoteAddr() net.Addr { return c.addr }
 
+func (c *conn) Write(b []byte) (int, error) {
+	if c.cork == nil {
+		return c.Conn.Write(b)
+	}
+	return c.cork.write(c.Conn, b)
+}
+
 func (c *conn) Close() error {
 	c.closed.Do(func() { c.door.forget(c) })
+	if c.cork != nil {
+		c.cork.hurry()
+	}
 	return c.Conn.Close()
 }

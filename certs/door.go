@@ -31,6 +31,10 @@ type DoorConfig struct {
 	Failed func(addr net.Addr, shown *x509.Certificate, err error)
 }
 
+// WriteSize is how many bytes a server should give to one Write of a connection that
+// a Door let in, where it has that many: they leave in one system call.
+const WriteSize = 64 << 10
+
 // Door lets connections in: gRPC's TransportCredentials for all listeners of one
 // server. Connections that speak HTTP/1.1 it hands to the listener that HTTP
 // returns.
@@ -97,7 +101,8 @@ func (d *Door) admitTLS(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), d.config.HandshakeTimeout)
 	defer cancel()
-	t := tls.Server(raw, d.config.Source.Current().tls)
+	under := &cork{Conn: raw}
+	t := tls.Server(under, d.config.Source.Current().tls)
 	if err := t.HandshakeContext(ctx); err != nil {
 		var shown *x509.Certificate
 		var invalid *tls.CertificateVerificationError
@@ -114,6 +119,7 @@ func (d *Door) admitTLS(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	}
 	state := t.ConnectionState()
 	c := d.admit(t, raw.RemoteAddr(), state.PeerCertificates)
+	c.cork = under
 	if state.NegotiatedProtocol != "h2" {
 		return nil, nil, d.http.take(c)
 	}
