@@ -191,3 +191,20 @@ func everyRange(t *pb.TxnRequest, is func(*pb.RangeRequest) bool) bool {
 	}
 	return true
 }
+
+// Counts are the ranges among ops made harmless: they read nothing that can fail, but
+// what is wrong with them, or with who asks, still is.
+func Counts(ops []*pb.RequestOp) (counts []*pb.RequestOp) {
+	for _, op := range ops {
+		r := op.GetRequestRange()
+		if r == nil {
+			counts = append(counts, op)
+			continue
+		}
+		counts = append(counts, &pb.RequestOp{Request: &pb.RequestOp_RequestRange{RequestRange: &pb.RangeRequest{
+			Key: r.Key, RangeEnd: r.RangeEnd, SortOrder: r.SortOrder, SortTarget: r.SortTarget,
+			CountOnly: true, Serializable: r.Serializable,
+		}}})
+	}
+	return counts
+}

@@ -3,6 +3,7 @@ package guard
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -60,10 +61,9 @@ func (g *Guard) compareTxn(ctx context.Context, m *pb.TxnRequest, compares []*pb
 		}
 		request, succeeds := c.request(found)
 		request.Compare = etcdapi.Unchanged(c.compares, found, read.Header.Revision)
-		request.Failure = c.reads
 		answer, err := txn(ctx, request, next)
 		if err != nil {
-			return nil, err
+			return nil, c.refused(ctx, err, next)
 		}
 		if answer.Succeeded {
 			return c.answer(answer, succeeds)
@@ -85,21 +85,34 @@ func txn(ctx context.Context, m *pb.TxnRequest, next grpc.UnaryHandler) (*pb.Txn
 	return a, nil
 }
 
-// refused is the answer to a Txn whose subjects could not be read. Before etcd looks
-// at who asks it looks at the whole request; what it says of that goes first.
+// refused is the answer to a Txn of which a part was refused. Etcd looks at a whole
+// request before it looks at who asks, and at that before it does anything; of several
+// mistakes it is to name the one that it always did.
 func (c *comparison) refused(ctx context.Context, why error, next grpc.UnaryHandler) error {
 	switch status.Code(why) {
 	case codes.Canceled, codes.DeadlineExceeded, codes.Unavailable:
 		return why
 	}
-	settled := etcdapi.Settled(c.asked, make([]bool, len(etcdapi.ValueCompares(c.asked))))
-	if !c.readOnly { // in a branch that is never taken
-		settled = &pb.TxnRequest{Compare: []*pb.Compare{etcdapi.Constant(c.compares[0], false)}, Success: []*pb.RequestOp{nested(settled)}}
+	all := etcdapi.Settled(c.asked, make([]bool, len(etcdapi.ValueCompares(c.asked))))
+	if c.readOnly {
+		all.Success, all.Failure = etcdapi.Counts(all.Success), etcdapi.Counts(all.Failure)
+	} else { // in a branch that is never taken
+		all = &pb.TxnRequest{Compare: []*pb.Compare{c.never()}, Success: []*pb.RequestOp{nested(all)}}
 	}
-	if _, err := next(ctx, settled); err != nil {
+	if _, err := next(ctx, all); err != nil {
 		return err
 	}
 	return why
+}
+
+// never is a compare that fails, on a key that the caller asks about anyway.
+func (c *comparison) never() *pb.Compare {
+	for _, compare := range c.compares {
+		if len(compare.Key) > 0 {
+			return etcdapi.Constant(compare, false)
+		}
+	}
+	return etcdapi.Constant(&pb.Compare{Key: etcdapi.FirstClientKey}, false) // etcd refuses the others for their keys
 }
 
 func nested(t *pb.TxnRequest) *pb.RequestOp {
@@ -108,11 +121,11 @@ func nested(t *pb.TxnRequest) *pb.RequestOp {
 
 // open opens what was read: for each compare the keys that it is about.
 func (c *comparison) open(read *pb.TxnResponse) (found [][]*mvccpb.KeyValue, err error) {
-	if len(read.Responses) != len(c.reads) {
+	if len(read.Responses) < len(c.reads) {
 		return nil, status.Error(codes.Internal, "etcdguard: a Txn that reads was not answered as one")
 	}
 	keys := 0
-	for i, response := range read.Responses {
+	for i, response := range read.Responses[:len(c.reads)] {
 		kvs := response.GetResponseRange().GetKvs()
 		if keys += len(kvs); keys > comparedKeys {
 			return nil, errTooManyCompared
@@ -127,8 +140,9 @@ func (c *comparison) open(read *pb.TxnResponse) (found [][]*mvccpb.KeyValue, err
 	return found, nil
 }
 
-// request is what is left to do, given what the compares are about. Of a Txn that
-// reads, it is the branch to take; of another, all of it, with the outcomes written
+// request is what is left to do, given what the compares are about, or else to read
+// that again. Of a Txn that reads, it is the branch to take; the other one is counted
+// instead, so that etcd judges both. Of another it is all, with the outcomes written
 // into it: it goes through the raft log anyway, where its other compares are made.
 func (c *comparison) request(found [][]*mvccpb.KeyValue) (request *pb.TxnRequest, succeeds bool) {
 	outcomes := make([]bool, len(c.compares))
@@ -137,14 +151,14 @@ func (c *comparison) request(found [][]*mvccpb.KeyValue) (request *pb.TxnRequest
 		outcomes[i] = etcdapi.Holds(compare, found[i])
 		succeeds = succeeds && outcomes[i]
 	}
-	switch {
-	case !c.readOnly:
-		return &pb.TxnRequest{Success: []*pb.RequestOp{nested(etcdapi.Settled(c.asked, outcomes))}}, false
-	case succeeds:
-		return &pb.TxnRequest{Success: c.asked.Success}, true
-	default:
-		return &pb.TxnRequest{Success: c.asked.Failure}, false
+	if !c.readOnly {
+		return &pb.TxnRequest{Success: []*pb.RequestOp{nested(etcdapi.Settled(c.asked, outcomes))}, Failure: c.reads}, false
 	}
+	taken, other := c.asked.Failure, c.asked.Success
+	if succeeds {
+		taken, other = other, taken
+	}
+	return &pb.TxnRequest{Success: taken, Failure: slices.Concat(c.reads, etcdapi.Counts(other))}, succeeds
 }
 
 // answer makes the answer to what was asked of that to what was done.
