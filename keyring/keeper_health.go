@@ -72,8 +72,12 @@ func (k *Keeper) askProviders(ctx context.Context) []ProviderStatus {
 	return all
 }
 
-// fresh is how old an answer of a provider may be to be shown.
-const fresh = 5 * time.Second
+const (
+	// fresh is how old an answer of a provider may be to be shown.
+	fresh = 5 * time.Second
+	// impatience is how long somebody who asks for the state waits for a provider.
+	impatience = 2 * time.Second
+)
 
 // providersNow is what the providers say now, or said a moment ago.
 func (k *Keeper) providersNow(ctx context.Context) []ProviderStatus {
@@ -88,6 +92,8 @@ func (k *Keeper) providersNow(ctx context.Context) []ProviderStatus {
 	if len(all) == len(k.config.Providers) {
 		return all
 	}
+	ctx, cancel := context.WithTimeout(ctx, impatience)
+	defer cancel()
 	return k.askProviders(ctx)
 }
 

@@ -107,9 +107,10 @@ func (k *Keeper) AddKey(ctx context.Context) (seal.KeyNumber, error) {
 			}
 			var n *Opened
 			if n, err = o.WithNewKey(ctx, k.config.Providers, k.config.Now()); err == nil {
-				if err = k.change(ctx, n, revision); err == nil {
-					return n.doc.Keys[len(n.doc.Keys)-1].Number, nil
-				}
+				err = k.change(ctx, n, revision)
+			}
+			if err == nil {
+				return n.doc.Keys[len(n.doc.Keys)-1].Number, nil
 			}
 		}
 		if !errors.Is(err, errOvertaken) {

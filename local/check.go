@@ -3,6 +3,7 @@ package local
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 
 	"github.com/etcdguard/etcdguard/pki"
@@ -27,7 +28,17 @@ func (c *Cluster) Check(ctx context.Context) ([]Check, error) {
 	if err != nil {
 		return nil, fmt.Errorf("preparing the checks: %w", err)
 	}
-	return checks(prove.Doors(ctx, nodes, callers)), nil
+	findings := prove.Doors(ctx, nodes, callers)
+	if c.Seals() {
+		findings = append(findings, prove.Sealing(ctx, nodes, callers)...)
+	}
+	return checks(findings), nil
+}
+
+// Seals reports whether up made the cluster to seal.
+func (c *Cluster) Seals() bool {
+	_, err := os.Lstat(c.ringKey())
+	return err == nil
 }
 
 // checks gathers what was found on each member by claim.

@@ -20,7 +20,7 @@ func held(t *testing.T, c *Cluster) map[string]Check {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(all) < 12 {
+	if len(all) < 13 {
 		t.Fatalf("%d checks", len(all))
 	}
 	out := map[string]Check{}
@@ -64,6 +64,7 @@ func TestEachCheckFailsWithoutItsProtection(t *testing.T) {
 		{"JSON gateway", fake{page: "/v3/kv/range"}, "no JSON gateway", "/v3/kv/range is there"},
 		{"debug variables", fake{page: "/debug/vars"}, "no JSON gateway", "/debug/vars is there"},
 		{"profiles on the metrics port", fake{metricsPage: "/debug/pprof/"}, "no JSON gateway", "/debug/pprof/ is there"},
+		{"values in the clear", fake{inTheClear: true}, "every member seals", "the phase is off"},
 		{"Lock and Election served", fake{backDoor: true}, "no service behind", "not Unimplemented"},
 		{"one more port", fake{extraPort: true}, "no port that", "does not declare"},
 		{"a unix socket", fake{extraSocket: true}, "no port that", "listens on unix:"},

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
@@ -22,6 +23,7 @@ import (
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
+	"github.com/etcdguard/etcdguard/etcdapi"
 	"github.com/etcdguard/etcdguard/pki"
 )
 
@@ -42,6 +44,7 @@ type fake struct {
 	monitorIsDown   bool   // the control of least privilege
 	page            string // one more page on the client port
 	metricsPage     string // and on the metrics port
+	inTheClear      bool   // the phase of sealing is off
 	backDoor        bool   // Lock and Election are served
 	extraPort       bool
 	extraSocket     bool
@@ -118,6 +121,14 @@ func (f fake) pages(extra string) *http.ServeMux {
 	ok := func(http.ResponseWriter, *http.Request) {}
 	mux.HandleFunc("/version", ok)
 	mux.HandleFunc("/metrics", ok)
+	mux.HandleFunc(etcdapi.AdminPath(etcdapi.SealStatus), func(w http.ResponseWriter, _ *http.Request) {
+		phase := "strict"
+		if f.inTheClear {
+			phase = "off"
+		}
+		fmt.Fprintf(w, `{"configured": true, "generation": 1, "inForce": 1, "phase": %q, "providers": [{"name": "local", "healthy": true}],
+			"members": [{"id": "1", "name": "m1", "guarded": true, "confirmed": true}]}`, phase)
+	})
 	if extra != "" {
 		mux.HandleFunc(extra, ok)
 	}

@@ -12,6 +12,7 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc/status"
 
+	"github.com/etcdguard/etcdguard/control"
 	"github.com/etcdguard/etcdguard/pki"
 )
 
@@ -38,6 +39,9 @@ type MemberStatus struct {
 	Leader      bool   `json:"leader"`
 	DBSizeBytes int64  `json:"dbSizeBytes"`
 	Revision    int64  `json:"revision"`
+
+	SealPhase      string `json:"sealPhase,omitempty"`      // in force there: off, can-open, sealing, strict
+	RingGeneration uint64 `json:"ringGeneration,omitempty"` // in force there; 0: there is no ring
 
 	CertificateDaysLeft int    `json:"certificateDaysLeft"` // of the server or the peer certificate, whichever ends first
 	Problem             string `json:"problem,omitempty"`
@@ -94,8 +98,33 @@ func (c *Cluster) memberStatus(ctx context.Context, admin *pki.Leaf, p placement
 		m.Problem = err.Error()
 		return m
 	}
+	if err := c.askSealing(ctx, &m); err != nil {
+		m.Problem = err.Error()
+		return m
+	}
 	m.State = Healthy
 	return m
+}
+
+// askSealing fills in what is in force. A member that refuses writes for it is not
+// healthy.
+func (c *Cluster) askSealing(ctx context.Context, m *MemberStatus) error {
+	ctx, cancel := context.WithTimeout(ctx, askFor)
+	defer cancel()
+	admin, err := control.NewClient(control.ClientConfig{Endpoints: []string{m.ClientURL},
+		CACert: c.clientsCA(), Cert: c.client("admin") + ".crt", Key: c.client("admin") + ".key"})
+	if err != nil {
+		return fmt.Errorf("asking for its sealing: %w", err)
+	}
+	s, err := admin.Status(ctx)
+	if err != nil {
+		return fmt.Errorf("asking for its sealing: %w", err)
+	}
+	m.SealPhase, m.RingGeneration = s.Phase.String(), s.InForce
+	if s.Refusal != "" {
+		return errors.New(s.Refusal)
+	}
+	return nil
 }
 
 // ask fills in what the member says of itself, and has it answer a read that it

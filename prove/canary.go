@@ -19,14 +19,22 @@ const canaryPrefix = "etcdguard/prove/"
 // landing bounds how long a write may take to reach the files of every member.
 const landing = 15 * time.Second
 
+// sealing is the claim about what the members say.
+var sealing = claim{"every member seals, and can open", "the member's own word: strict, every member guarded and confirmed, key providers work",
+	(*attempt).everyMemberSeals}
+
+// Sealing asks every node for the state of sealing. It changes nothing.
+func Sealing(ctx context.Context, nodes []Node, callers Callers) []Finding {
+	return run(ctx, []claim{sealing}, nodes, callers)
+}
+
 // stored are the claims about what the disks hold.
 var stored = []claim{
 	{"values are stored sealed", "a canary written through the front door: its key name is found in the member's files, its value is not; the same search finds the value in a file that has it",
 		(*attempt).canary},
 	{"nothing is left in the clear on disk", "every byte of the member's files, free pages and logs included; the sealed values that are there are found",
 		(*attempt).nothingInTheClear},
-	{"every member seals, and can open", "the member's own word: phase strict, every current member guarded, its acknowledgement of the ring, key providers",
-		(*attempt).everyMemberSeals},
+	sealing,
 }
 
 // canary writes a key with a random value and looks for both in the bytes of the

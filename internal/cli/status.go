@@ -13,13 +13,14 @@ const statusHelp = `Show how the members of the cluster on this machine are.
 
 A member is healthy if it answered a linearizable read just now, which it can
 only do together with a majority; unhealthy if its process runs but did not
-answer; down if there is no process.
+answer, or refuses writes because it can't open its ring; down if there is no
+process.
 
 Exit codes: 0 every member is healthy, 1 not.
 
 The names in -o json are stable: dir, healthy, and members with name, state, pid,
-clientURL, peerURL, metricsURL, version, leader, dbSizeBytes, revision,
-certificateDaysLeft, problem.`
+clientURL, peerURL, metricsURL, version, leader, dbSizeBytes, revision, sealPhase,
+ringGeneration, certificateDaysLeft, problem.`
 
 func newStatusCommand() *cobra.Command {
 	var dir, output string
@@ -52,9 +53,9 @@ func newStatusCommand() *cobra.Command {
 }
 
 func printMembers(w io.Writer, s local.Status) error {
-	rows := [][]any{{"MEMBER", "STATE", "PID", "CLIENTS", "PEERS", "METRICS", "LEADER", "DB SIZE", "REVISION", "CERTIFICATE"}}
+	rows := [][]any{{"MEMBER", "STATE", "PID", "CLIENTS", "PEERS", "METRICS", "LEADER", "DB SIZE", "REVISION", "SEALING", "CERTIFICATE"}}
 	for _, m := range s.Members {
-		row := []any{m.Name, m.State, "-", m.ClientURL, m.PeerURL, m.MetricsURL, "-", "-", "-", fmt.Sprintf("%d days left", m.CertificateDaysLeft)}
+		row := []any{m.Name, m.State, "-", m.ClientURL, m.PeerURL, m.MetricsURL, "-", "-", "-", "-", fmt.Sprintf("%d days left", m.CertificateDaysLeft)}
 		if m.Pid != 0 {
 			row[2] = m.Pid
 		}
@@ -63,6 +64,12 @@ func printMembers(w io.Writer, s local.Status) error {
 			if m.Leader {
 				row[6] = "yes"
 			}
+		}
+		if m.SealPhase != "" {
+			row[9] = m.SealPhase
+		}
+		if m.RingGeneration != 0 {
+			row[9] = fmt.Sprintf("%s, generation %d", m.SealPhase, m.RingGeneration)
 		}
 		rows = append(rows, row)
 	}

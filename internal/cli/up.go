@@ -13,8 +13,9 @@ import (
 
 const upHelp = `Bring up a secured cluster on this machine, or resume the one that is there.
 
-It makes two certificate authorities, one for clients and one for peers, writes
-the configuration files of each member as an operator would, starts
+It makes two certificate authorities, one for clients and one for peers, and the key
+that opens what is stored; a new cluster stores values sealed, from the first one on.
+It writes the configuration files of each member as an operator would, starts
 "etcdguard member" on them, waits until every member answers, and then tries
 what must not work: the table at the end says what was tried just now.
 
@@ -115,6 +116,12 @@ func describe(ctx context.Context, c *local.Cluster, w io.Writer) error {
 }
 
 func notProtected(c *local.Cluster) string {
-	return "Not protected: values are stored in the clear, and whoever can read\n" +
-		c.Dir() + " holds every key, those of both authorities included."
+	if !c.Seals() {
+		return "Not protected: values are stored in the clear, and whoever can read\n" +
+			c.Dir() + " holds every key, those of both authorities included."
+	}
+	return "Not protected: key names, and the lengths of values, are stored in the clear; and\n" +
+		"whoever can read " + c.Dir() + " holds every key, the\n" +
+		"one that opens the values (keys/ring.key) and those of both authorities included.\n" +
+		"Lose keys/ring.key, and the values are lost: keep a copy elsewhere."
 }
