@@ -19,9 +19,10 @@ import (
 const sealHelp = `Seal what a cluster stores: turn it on and off, see how far it is, change the
 data keys, and deal with values that do not open.
 
-Each verb asks a running member, as an administrator of the cluster: by --dir, one
-that "etcdguard up" made, or by --endpoints, --cacert, --cert and --key, as etcdctl
-does. Each can be stopped and run again: it goes on from what is stored.`
+Each verb but open-snapshot asks a running member, as an administrator of the
+cluster: by --dir, one that "etcdguard up" made, or by --endpoints, --cacert, --cert
+and --key, as etcdctl does. Each can be stopped and run again: it goes on from what is
+stored.`
 
 func newSealCommand() *cobra.Command {
 	cmd := &cobra.Command{
@@ -35,7 +36,7 @@ func newSealCommand() *cobra.Command {
 	}
 	cmd.AddCommand(newSealStatusCommand(), newSealEnableCommand(), newSealDisableCommand(), newSealPhaseCommand(),
 		newSealResealCommand(), newSealRotateCommand(), newSealRetireCommand(), newSealBackupsCommand(), newSealQuarantineCommand(),
-		newSealScrubCommand())
+		newSealScrubCommand(), newSealOpenSnapshotCommand())
 	return cmd
 }
 
