@@ -3,7 +3,6 @@ package guard
 import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
-	"google.golang.org/grpc/status"
 
 	"github.com/etcdguard/etcdguard/codec"
 )
@@ -59,21 +58,4 @@ func (w *watchStream) askedForPrevKV(id int64) bool {
 	defer w.mu.Unlock()
 	watched, open := w.open[id]
 	return open && watched.prevKV
-}
-
-// fail ends a watch for an event that can't be shown: a client that missed it without
-// a word would act on what it does not know.
-func (w *watchStream) fail(id int64, why error) {
-	w.mu.Lock()
-	watched, open := w.open[id]
-	if open {
-		watched.ended, watched.failed = status.Convert(why).Message(), true
-		w.ending.Store(true)
-	}
-	w.mu.Unlock()
-	if open {
-		go w.cancelAll([]int64{id}, why)
-		return
-	}
-	w.end(why) // a watch that etcd never said it created: nothing can be cancelled
 }
