@@ -4,14 +4,11 @@ import (
 	"context"
 	"crypto/hkdf"
 	"crypto/hmac"
-	"crypto/rand"
 	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/etcdguard/etcdguard/kms"
@@ -141,66 +138,6 @@ func (k *DataKey) wrap(provider string) *Wrap {
 	return nil
 }
 
-// UnopenedError says which data keys no provider could unwrap. What is needed is in
-// it: provider names and key ids.
-type UnopenedError struct {
-	Ring       seal.RingID
-	Generation uint64
-	Keys       []UnopenedKey
-}
-
-// UnopenedKey is a data key that no provider could unwrap.
-type UnopenedKey struct {
-	Number seal.KeyNumber
-	Tried  []Attempt // in configured order; then wraps of providers that are not configured
-}
-
-// Attempt is why one provider could not unwrap a data key.
-type Attempt struct {
-	Provider string
-	KeyID    string // of the key-encryption key that is wanted; "" if it has no wrap
-	Err      error
-}
-
-func (a Attempt) String() string {
-	if a.KeyID == "" {
-		return fmt.Sprintf("provider %q: %v", a.Provider, a.Err)
-	}
-	return fmt.Sprintf("provider %q, key id %q: %v", a.Provider, a.KeyID, a.Err)
-}
-
-func (e *UnopenedError) Error() string {
-	const shown = 3
-	var b strings.Builder
-	fmt.Fprintf(&b, "opening ring %v generation %d", e.Ring, e.Generation)
-	for i, k := range e.Keys {
-		if i == shown {
-			fmt.Fprintf(&b, "; and %d more data keys", len(e.Keys)-shown)
-			break
-		}
-		separator := ": "
-		if i > 0 {
-			separator = "; "
-		}
-		fmt.Fprintf(&b, "%sdata key %d opens with no provider", separator, k.Number)
-		for j, a := range k.Tried {
-			if separator = ", "; j == 0 {
-				separator = " ("
-			}
-			b.WriteString(separator + a.String())
-		}
-		if len(k.Tried) > 0 {
-			b.WriteString(")")
-		}
-	}
-	return b.String()
-}
-
-// Hint is the way out.
-func (e *UnopenedError) Hint() string {
-	return "bring one of these providers back, or put an export in place that was made with --passphrase-file: etcdguard ring import --help"
-}
-
 // mac is the MAC that the document should have.
 func (o *Opened) mac() []byte {
 	active := o.dataKey(o.doc.active().Number)
@@ -294,41 +231,3 @@ func (o Opened) MarshalJSON() ([]byte, error) {
 
 // LogValue is String.
 func (o Opened) LogValue() slog.Value { return slog.StringValue(o.String()) }
-
-// A provider wraps 52 bytes: what they are, whose they are, and the secret. So a wrap
-// that was moved to another data key or ring is noticed when it is unwrapped, whatever
-// the provider authenticates.
-const (
-	payloadMagic = "etcdgDK1"
-	payloadSize  = len(payloadMagic) + len(seal.RingID{}) + 4 + secretSize
-)
-
-func payload(ring seal.RingID, number seal.KeyNumber, secret *[secretSize]byte) []byte {
-	p := make([]byte, 0, payloadSize)
-	p = append(p, payloadMagic...)
-	p = append(p, ring[:]...)
-	p = binary.BigEndian.AppendUint32(p, uint32(number))
-	return append(p, secret[:]...)
-}
-
-var errNotThisKey = errors.New("what it unwrapped is not this data key: the wrap was swapped or altered")
-
-// unwrapKey asks one provider for one data key; hangs says that it did not answer.
-func unwrapKey(ctx context.Context, p kms.Provider, ring seal.RingID, number seal.KeyNumber, w kms.Wrapped) (k *dataKey, hangs bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	plain, err := p.Decrypt(ctx, rand.Text(), w.Clone())
-	if err != nil {
-		return nil, ctx.Err() != nil, err
-	}
-	defer clear(plain)
-	head := payloadSize - secretSize
-	if len(plain) != payloadSize || !hmac.Equal(plain[:head], payload(ring, number, &[secretSize]byte{})[:head]) {
-		return nil, false, errNotThisKey
-	}
-	return newDataKey(ring, number, (*[secretSize]byte)(plain[head:])), false, nil
-}
-
-func newDataKey(ring seal.RingID, number seal.KeyNumber, secret *[secretSize]byte) *dataKey {
-	return &dataKey{key: seal.NewKey(ring, number, secret), secret: *secret}
-}
