@@ -207,6 +207,9 @@ func (s *scan) finish(gaps []Gap) {
 	slices.SortFunc(r.Credentials, func(a, b Shape) int { return cmp.Compare(a.Shape, b.Shape) })
 	r.Buckets = []Bucket{}
 	for name, n := range s.entries {
+		if name == keyBucket {
+			continue
+		}
 		r.Buckets = append(r.Buckets, Bucket{strconv.Quote(name), n})
 	}
 	slices.SortFunc(r.Buckets, func(a, b Bucket) int { return cmp.Compare(a.Name, b.Name) })

@@ -51,6 +51,7 @@ var all = []peer{
 	{name: "etcdctl", module: "peers/etcd", pkg: "go.etcd.io/etcd/etcdctl/v3", ldflags: "-s -w", out: "bin"},
 	{name: "etcdutl", module: "peers/etcd", pkg: "go.etcd.io/etcd/etcdutl/v3", ldflags: "-s -w", out: "bin"},
 	{name: "kube-apiserver", module: "peers/kubernetes", pkg: "k8s.io/kubernetes/cmd/kube-apiserver", ldflags: kubeFlags(), out: "bin"},
+	{name: "etcd-3.4", module: "peers/etcd34", pkg: "go.etcd.io/etcd", ldflags: "-s -w", out: "bin"},
 	{name: "etcd-3.5", module: "peers/etcd35", pkg: "go.etcd.io/etcd/server/v3", ldflags: "-s -w", out: "bin"},
 	{name: "etcd-3.6", module: "peers/etcd36", pkg: "go.etcd.io/etcd/server/v3", ldflags: "-s -w", out: "bin"},
 	{name: Guard, module: "..", pkg: "./cmd/etcdguard", out: "../bin"},

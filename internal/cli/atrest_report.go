@@ -16,7 +16,7 @@ const (
 
 func printAtrest(w io.Writer, r *atrest.Report, breaches []string) error {
 	fmt.Fprintf(w, "%s\n\n", r.Verdict)
-	for _, print := range []func(io.Writer, *atrest.Report) error{printGroups, printFiles, printAside, printKeys} {
+	for _, print := range []func(io.Writer, *atrest.Report) error{printAtrestGroups, printAtrestFiles, printAtrestAside, printAtrestKeys} {
 		if err := print(w, r); err != nil {
 			return err
 		}
@@ -34,7 +34,7 @@ func printAtrest(w io.Writer, r *atrest.Report, breaches []string) error {
 	return nil
 }
 
-func printGroups(w io.Writer, r *atrest.Report) error {
+func printAtrestGroups(w io.Writer, r *atrest.Report) error {
 	lines := [][]any{{"KEYS", "FORM", "LIVE", "HISTORY", "LOG", "RESIDUE", "BYTES"}}
 	for i, g := range r.Groups {
 		if i == maxGroupsShown {
@@ -107,7 +107,7 @@ func bytesText(n int64) string {
 	return fmt.Sprintf("%.1f %ciB", value, " KMGTP"[unit])
 }
 
-func printFiles(w io.Writer, r *atrest.Report) error {
+func printAtrestFiles(w io.Writer, r *atrest.Report) error {
 	lines := [][]any{{"FILE", "IS", "SIZE", "PAGES USED", "FREE", "TAIL", "RECORDS", "LOOSE BYTES"}}
 	for _, f := range r.Files {
 		lines = append(lines, []any{printableOnly(f.Path), f.Kind, bytesText(f.Size), orDash(f.UsedPages), orDash(f.FreePages), orDash(f.TailPages), orDash(f.Records), orDash(f.LooseBytes)})
@@ -130,8 +130,8 @@ func printFiles(w io.Writer, r *atrest.Report) error {
 	return nil
 }
 
-// printAside prints what is not about values of keys.
-func printAside(w io.Writer, r *atrest.Report) error {
+// printAtrestAside prints what is not about values of keys.
+func printAtrestAside(w io.Writer, r *atrest.Report) error {
 	if len(r.Credentials) > 0 {
 		fmt.Fprintln(w)
 		lines := [][]any{{"LOOKS LIKE A", "LIVE", "HISTORY", "LOG", "RESIDUE"}}
@@ -155,7 +155,7 @@ func printAside(w io.Writer, r *atrest.Report) error {
 	return table(w, lines...)
 }
 
-func printKeys(w io.Writer, r *atrest.Report) error {
+func printAtrestKeys(w io.Writer, r *atrest.Report) error {
 	if len(r.Keys) == 0 {
 		return nil
 	}

@@ -14,8 +14,9 @@ import (
 const atrestVerifyHelp = `Check a report that etcdguard atrest --sign made, on any machine, and show it. KEY is
 the signer's public key, as keygen printed it; give several if it may be any of them.
 
-Exit codes: 0 one of the keys signed exactly this report, 1 not, 2 the command line or
-a key cannot be understood. What the report says is not judged: read it.`
+Exit codes: 0 one of the keys signed exactly this report; 1 not, or a key cannot be
+understood; 2 the command line cannot be understood, or the report is not there.
+What the report says is not judged: read it.`
 
 const atrestKeygenHelp = `Make a key that signs reports. The private key goes to a new FILE that only you can
 read; the public key is printed, for those who verify. NAME says whose key it is, a
