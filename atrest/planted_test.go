@@ -186,7 +186,7 @@ func TestPlantedPlaintextIsFound(t *testing.T) {
 			write(t, filepath.Join(dir, "member/snap/0000000000000099.snap.db"), read(t, filepath.Join(dirty, "member/snap/db")))
 		}, func(p atrest.Places) int64 { return min(p.Live.Values, p.History.Values, p.Residue.Values) }},
 		{"a file that defragmentation left", func(t *testing.T, dir string) {
-			write(t, filepath.Join(dir, "member/snap/db.tmp.1234"), read(t, filepath.Join(dirty, "member/snap/db"))[:60*pageSize+17])
+			write(t, filepath.Join(dir, "member/snap/db.tmp.1234"), read(t, filepath.Join(dirty, "member/snap/db"))[:20*pageSize+17])
 		}, residue},
 		{"a database without its meta pages", func(t *testing.T, dir string) {
 			data := read(t, filepath.Join(dirty, "member/snap/db"))
@@ -194,7 +194,7 @@ func TestPlantedPlaintextIsFound(t *testing.T) {
 			write(t, filepath.Join(dir, "member/snap/tmp123"), data)
 		}, residue},
 		{"a database without its first pages", func(t *testing.T, dir string) {
-			write(t, filepath.Join(dir, "member/snap/tmp123"), read(t, filepath.Join(dirty, "member/snap/db"))[9*pageSize:])
+			write(t, filepath.Join(dir, "member/snap/tmp123"), read(t, filepath.Join(dirty, "member/snap/db"))[6*pageSize:])
 		}, residue},
 		{"the middle of a large value", func(t *testing.T, dir string) {
 			write(t, filepath.Join(dir, "member/snap/tmp123"), append(make([]byte, 5000), bytes.Repeat([]byte(canary), 100)...))
