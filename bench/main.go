@@ -53,6 +53,9 @@ type config struct {
 	rounds           int
 	pace             load.Pace
 	workloads        []load.Workload
+	micros           []micro
+	sealing          bool
+	module           string // the main module, whose benchmarks are run
 	dir              string
 	docs, json       string
 }
@@ -62,7 +65,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	contenders, err := contender.New(cfg.stock, cfg.etcdguard)
+	contenders, err := contender.New(cfg.stock, cfg.etcdguard, cfg.sealing)
 	if err != nil {
 		return err
 	}
@@ -100,7 +103,9 @@ func parse(args []string, stderr io.Writer) (config, error) {
 	flags.IntVar(&cfg.rounds, "rounds", 5, "rounds; figures to quote need five")
 	flags.DurationVar(&cfg.pace.Warm, "warm", time.Second, "load before each counted window")
 	flags.DurationVar(&cfg.pace.Window, "window", 4*time.Second, "counted window of each workload")
-	flags.StringVar(&only, "workloads", strings.Join(workloadNames(), ","), "which workloads, comma-separated")
+	flags.BoolVar(&cfg.sealing, "sealing", true, "etcdguard seals every value; false: as far as it is without")
+	flags.StringVar(&cfg.module, "module", "..", "the main module's `directory`, for the benchmarks of its packages")
+	flags.StringVar(&only, "workloads", strings.Join(names(), ","), "which workloads, comma-separated")
 	flags.StringVar(&cfg.dir, "dir", "", "`directory` whose disk the servers write to (default: the system's for temporary files)")
 	flags.StringVar(&cfg.docs, "docs", "", "`directory` for performance.md and its plots; empty: print the page")
 	flags.StringVar(&cfg.json, "json", "", "`file` for the raw rounds")
@@ -119,8 +124,13 @@ func parse(args []string, stderr io.Writer) (config, error) {
 	}
 	wanted := strings.Split(only, ",")
 	for _, name := range wanted {
-		if !slices.Contains(workloadNames(), name) {
-			errs = append(errs, fmt.Errorf("-workloads: %q is none of %s", name, strings.Join(workloadNames(), ", ")))
+		if !slices.Contains(names(), name) {
+			errs = append(errs, fmt.Errorf("-workloads: %q is none of %s", name, strings.Join(names(), ", ")))
+		}
+	}
+	for _, m := range packages() {
+		if slices.Contains(wanted, m.name) {
+			cfg.micros = append(cfg.micros, m)
 		}
 	}
 	for _, w := range load.Workloads() {
@@ -131,12 +141,12 @@ func parse(args []string, stderr io.Writer) (config, error) {
 	return cfg, errors.Join(errs...)
 }
 
-func workloadNames() []string {
-	var names []string
+// names are what -workloads can name.
+func names() (all []string) {
 	for _, w := range load.Workloads() {
-		names = append(names, w.Name)
+		all = append(all, w.Name)
 	}
-	return names
+	return append(all, microNames()...)
 }
 
 // command is what a reader types to repeat the run. Paths lose their
@@ -153,12 +163,18 @@ func (c config) command() string {
 		words = append(words, "-etcdguard "+path(c.etcdguard))
 	}
 	words = append(words, fmt.Sprintf("-rounds %d -warm %v -window %v", c.rounds, c.pace.Warm, c.pace.Window))
-	if len(c.workloads) < len(load.Workloads()) {
-		var names []string
-		for _, w := range c.workloads {
-			names = append(names, w.Name)
-		}
-		words = append(words, "-workloads "+strings.Join(names, ","))
+	if !c.sealing {
+		words = append(words, "-sealing=false")
+	}
+	var chosen []string
+	for _, w := range c.workloads {
+		chosen = append(chosen, w.Name)
+	}
+	for _, m := range c.micros {
+		chosen = append(chosen, m.name)
+	}
+	if len(chosen) < len(names()) {
+		words = append(words, "-workloads "+strings.Join(chosen, ","))
 	}
 	return strings.Join(words, " ")
 }

@@ -82,7 +82,11 @@ func (b *bench) round(ctx context.Context, round int) (err error) {
 		}
 		err = errors.Join(err, os.RemoveAll(home))
 	}()
-	for _, c := range rotate(b.contenders, round) {
+	contenders := b.contenders
+	if len(b.cfg.workloads) == 0 {
+		contenders = nil
+	}
+	for _, c := range rotate(contenders, round) {
 		b.say(round, "%s: starting and filling", c.Name)
 		p, err := c.Start(ctx, filepath.Join(home, c.Name), b.pki)
 		if err != nil {
@@ -99,6 +103,14 @@ func (b *bench) round(ctx context.Context, round int) (err error) {
 				return fmt.Errorf("%s on %s: %w", w.Name, c.Name, errors.Join(err, running[c.Name].Alive()))
 			}
 		}
+	}
+	for _, m := range b.cfg.micros {
+		b.say(round, "%s: the benchmarks of %s", m.name, m.pkg)
+		found, err := m.measure(ctx, b.cfg.module, round)
+		if err != nil {
+			return err
+		}
+		b.figures.Micros = append(b.figures.Micros, found...)
 	}
 	return nil
 }

@@ -20,7 +20,7 @@ type Contender struct {
 	binary string
 	verb   []string
 	// extra adds the flags that make this contender what it is.
-	extra func(home string) ([]string, error)
+	extra func(ctx context.Context, c Contender, home string) ([]string, error)
 }
 
 // The names of the contenders.
@@ -31,14 +31,19 @@ const (
 )
 
 // New returns the contenders that the given binaries allow, stock etcd first.
-// etcdguard may be empty: then stock competes with itself.
-func New(stock, etcdguard string) ([]Contender, error) {
+// etcdguard may be empty: then stock competes with itself. It seals every value, if
+// sealing is set.
+func New(stock, etcdguard string, sealing bool) ([]Contender, error) {
 	all := []Contender{
 		{Name: Stock, Title: "stock etcd, default serving", binary: stock, extra: none},
 		{Name: StockSplit, Title: "stock etcd, separate HTTP listener", binary: stock, extra: splitHTTP},
 	}
 	if etcdguard != "" {
-		all = append(all, Contender{Name: Guard, Title: "etcdguard member", binary: etcdguard, verb: []string{"member"}, extra: guardConfig})
+		title, extra := "etcdguard member, every value sealed", sealed
+		if !sealing {
+			title, extra = "etcdguard member, nothing sealed", guardConfig
+		}
+		all = append(all, Contender{Name: Guard, Title: title, binary: etcdguard, verb: []string{"member"}, extra: extra})
 	}
 	var errs []error
 	for i, c := range all {
@@ -83,7 +88,7 @@ func (c Contender) start(ctx context.Context, home string, pki *PKI) (*Process, 
 		return nil, err
 	}
 	client, peer := "https://"+ports[0], "https://"+ports[1]
-	extra, err := c.extra(home)
+	extra, err := c.extra(ctx, c, home)
 	if err != nil {
 		return nil, err
 	}
@@ -108,11 +113,11 @@ func (c Contender) start(ctx context.Context, home string, pki *PKI) (*Process, 
 	return p, nil
 }
 
-func none(string) ([]string, error) { return nil, nil }
+func none(context.Context, Contender, string) ([]string, error) { return nil, nil }
 
 // splitHTTP moves HTTP/1.1 to a port of its own, which is what lets stock etcd
 // serve gRPC without net/http in between.
-func splitHTTP(string) ([]string, error) {
+func splitHTTP(context.Context, Contender, string) ([]string, error) {
 	ports, err := freePorts(1)
 	if err != nil {
 		return nil, err

@@ -1,8 +1,10 @@
 package contender
 
 import (
+	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 )
@@ -14,11 +16,26 @@ const (
 	rulesPerTenant = 10
 )
 
+const guardText = "apiVersion: etcdguard.dev/v1\nkind: Guard\npolicy: policy.yaml\n"
+
 // guardConfig writes the guard's files below home and names them.
-func guardConfig(home string) ([]string, error) {
+func guardConfig(_ context.Context, _ Contender, home string) ([]string, error) {
+	return writeGuard(home, guardText)
+}
+
+// sealed is guardConfig for a new cluster that seals from birth.
+func sealed(ctx context.Context, c Contender, home string) ([]string, error) {
+	key := filepath.Join(home, "ring.key")
+	if out, err := exec.CommandContext(ctx, c.binary, "ring", "new-key-file", key).CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("making a key file: %w: %s", err, out)
+	}
+	return writeGuard(home, guardText+"sealing:\n  providers:\n    - name: local\n      local: {key-file: ring.key}\n")
+}
+
+func writeGuard(home, text string) ([]string, error) {
 	guard := filepath.Join(home, "guard.yaml")
 	for path, text := range map[string]string{
-		guard:                              "apiVersion: etcdguard.dev/v1\nkind: Guard\npolicy: policy.yaml\n",
+		guard:                              text,
 		filepath.Join(home, "policy.yaml"): policyText(),
 	} {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {

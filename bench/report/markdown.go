@@ -21,6 +21,8 @@ func (r *Run) Markdown() string {
 	r.writeTable(&b, "Latency, median", "Milliseconds, with clients that never pause, so it is mostly the wait for a turn; less is better.", p50Millis, false)
 	r.writeTable(&b, "Latency, 99th percentile", "Milliseconds; less is better.", p99Millis, false)
 	r.writeMemory(&b)
+	r.writeValues(&b)
+	r.writeAtrest(&b)
 	r.writeReading(&b)
 	return b.String()
 }
@@ -67,9 +69,12 @@ func (r *Run) writeBudget(b *strings.Builder) {
 	}
 	own, other := spreadOf(r.fillMiB(subject)), spreadOf(r.fillMiB(stockSplit))
 	bound := memoryFactor*other.Median + memoryAllowance
-	fmt.Fprintf(b, "| memory | RSS at the same data | `%s` | ≤ %.2f × + %d MiB = %s MiB | %s MiB | %s |\n\n",
+	fmt.Fprintf(b, "| memory | RSS at the same data | `%s` | ≤ %.2f × + %d MiB = %s MiB | %s MiB | %s |\n",
 		stockSplit, memoryFactor, memoryAllowance, number(bound), own.format(number),
 		limit{atMost: bound}.verdict(own))
+	r.writeAtrestBudget(b)
+	fmt.Fprintln(b)
+	r.writeWhyRangesMiss(b)
 }
 
 func (r *Run) ratio(workload, against string, of metric) spread {

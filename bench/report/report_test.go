@@ -40,6 +40,17 @@ func sample() *Run {
 			r.Fills = append(r.Fills, Fill{Round: round, Contender: who, RSSBytes: 80 << 20})
 		}
 	}
+	for round := 1; round <= 5; round++ {
+		for _, size := range valueSizes {
+			for _, name := range []string{"Seal/sealed/", "Seal/control/", "Open/sealed/", "Open/control/"} {
+				r.Micros = append(r.Micros, Micro{Round: round, Name: name + size.bytes, Figures: map[string]float64{"ns/op": 500}})
+			}
+		}
+		for _, file := range atrestFiles {
+			r.Micros = append(r.Micros, Micro{Round: round, Name: "Cat/" + file, Figures: map[string]float64{
+				"of-cat": 0.7, "cat-MB/s": 2000, "atrest-MB/s": 1400, "peak-MiB": 20}})
+		}
+	}
 	return r
 }
 
@@ -52,6 +63,9 @@ func TestPageShowsTheFigures(t *testing.T) {
 		"≤ 1.15 × + 64 MiB = 156 MiB | 80.0 (80.0–80.0) MiB | reached |",
 		"| put (<ops>/s) | 750 (250–1,250) | 1,500 (500–2,500) | 1,500 (500–2,500) |",
 		"| put | 100 (100–100) | 100 (100–100) | 100 (100–100) |",
+		"| 64 KiB | 500 (500–500) | 500 (500–500) | 500 (500–500) | 500 (500–500) |",
+		"| atrest, sealed | bytes per second | `cat`, warm | ≥ 0.50 | 0.70 (0.70–0.70) | reached |",
+		"| plaintext | 1,400 (1,400–1,400) | 2,000 (2,000–2,000) | 0.70 (0.70–0.70) | 20.0 (20.0–20.0) |",
 		"| taken by anything else | at most 10 % of the machine in a window |",
 	} {
 		if !strings.Contains(page, want) {
@@ -156,5 +170,22 @@ func TestRawRoundsReadBack(t *testing.T) {
 	}
 	if !reflect.DeepEqual(&back, r) {
 		t.Error("what was written is not what was measured")
+	}
+}
+
+// A reader must not have to guess why a row of the budget is missed for good.
+func TestPageExplainsLongAnswers(t *testing.T) {
+	const why = "Why `range-1000` misses ≥ 1.50"
+	r := sample()
+	if strings.Contains(r.Markdown(), why) {
+		t.Error("it explains what was reached")
+	}
+	for i := range r.Measured {
+		if m := &r.Measured[i]; m.Workload == "range-1000" && m.Contender == subject {
+			m.Ops = m.Ops * 11 / 20
+		}
+	}
+	if page := r.Markdown(); !strings.Contains(page, why) || !strings.Contains(page, "etcdguard is at 1.10 ×.") {
+		t.Errorf("it does not explain what was missed:\n%s", page)
 	}
 }

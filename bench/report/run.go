@@ -17,6 +17,7 @@ type Run struct {
 	Workloads  []Workload    `json:"workloads"`
 	Fills      []Fill        `json:"fills"`
 	Measured   []Measurement `json:"measured"`
+	Micros     []Micro       `json:"micros,omitempty"`
 }
 
 // Machine describes where the run took place, as far as a reader needs it.
