@@ -25,6 +25,23 @@ func (v *valueCompares) VisitCompare(c *pb.Compare) error {
 	return nil
 }
 
+// DropStrayValues takes the values out of the compares of t that are on something else,
+// at every depth. To etcd they mean nothing, and they would go into its log.
+func DropStrayValues(t *pb.TxnRequest) { _ = WalkTxn(t, strays{}) } // fails on nothing
+
+type strays struct{}
+
+func (strays) VisitCompare(c *pb.Compare) error {
+	if _, stray := c.TargetUnion.(*pb.Compare_Value); stray && c.Target != pb.Compare_VALUE {
+		c.TargetUnion = nil
+	}
+	return nil
+}
+
+func (strays) VisitRange(*pb.RangeRequest) error             { return nil }
+func (strays) VisitPut(*pb.PutRequest) error                 { return nil }
+func (strays) VisitDeleteRange(*pb.DeleteRangeRequest) error { return nil }
+
 func (*valueCompares) VisitRange(*pb.RangeRequest) error             { return nil }
 func (*valueCompares) VisitPut(*pb.PutRequest) error                 { return nil }
 func (*valueCompares) VisitDeleteRange(*pb.DeleteRangeRequest) error { return nil }

@@ -163,3 +163,12 @@ func all(compares []*pb.Compare, mods map[string]int64) bool {
 	}
 	return true
 }
+
+func TestStrayValuesAreDropped(t *testing.T) {
+	stray := &pb.Compare{Target: pb.Compare_MOD, TargetUnion: &pb.Compare_Value{Value: []byte("secret")}}
+	meant, number := valueCompare("k", pb.Compare_EQUAL, "v"), &pb.Compare{Target: pb.Compare_MOD, TargetUnion: &pb.Compare_ModRevision{ModRevision: 7}}
+	DropStrayValues(&pb.TxnRequest{Failure: []*pb.RequestOp{nest(&pb.TxnRequest{Compare: []*pb.Compare{meant, stray, number}})}})
+	if stray.TargetUnion != nil || string(meant.GetValue()) != "v" || number.GetModRevision() != 7 {
+		t.Errorf("what is left: %v, %v, %v", stray, meant, number)
+	}
+}

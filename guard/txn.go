@@ -59,6 +59,7 @@ func (g *Guard) settleTxn(ctx context.Context, m *pb.TxnRequest, byValue []*pb.C
 		answer, err := txn(ctx, m, next)
 		return answer, nil, err
 	}
+	etcdapi.DropStrayValues(m)
 	sorted := g.unsort(m)
 	if err := g.boundSorted(ctx, sorted, next); err != nil {
 		return nil, nil, err

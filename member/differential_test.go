@@ -1,9 +1,11 @@
 package member_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509/pkix"
+	"io/fs"
 	"net"
 	"net/url"
 	"os"
@@ -12,9 +14,12 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/client/pkg/v3/transport"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/etcdguard/etcdguard/internal/difftest"
 	"github.com/etcdguard/etcdguard/internal/difftest/stock"
@@ -49,6 +54,51 @@ func TestTheSealedMemberAnswersAsStockEtcdDoes(t *testing.T) {
 		difftest.Target{Name: "stock", Address: stock.Start(t, stock.Config{})},
 		difftest.Target{Name: "sealed member", Address: startSealed(t, dir, transport.TLSInfo{})},
 		difftest.Options{MaxRequestBytes: stock.MaxRequestBytes, MaxTxnOps: stock.MaxTxnOps, Sealed: true, OwnWrites: ownWrites})
+	if t.Failed() {
+		return
+	}
+	if inFiles(t, dir, "compact_rev_key") == 0 {
+		t.Error("names of keys are not found in the member's files: the search is blind")
+	}
+	if n := inFiles(t, dir, difftest.Marker); n > 0 {
+		t.Errorf("plaintext of values is found %d times in the database, the log or the snapshots", n)
+	}
+}
+
+// inFiles counts how often text is found in the files below dir.
+func inFiles(t *testing.T, dir, text string) (found int) {
+	t.Helper()
+	err := filepath.WalkDir(filepath.Join(dir, "data"), func(file string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		data, err := os.ReadFile(file)
+		found += bytes.Count(data, []byte(text))
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+// Without sealing the same search finds what it must not find with it.
+func TestTheSearchForPlaintextFindsIt(t *testing.T) {
+	dir := t.TempDir()
+	address := startMember(t, dir, transport.TLSInfo{}, nil)
+	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := pb.NewKVClient(conn).Put(t.Context(), &pb.PutRequest{Key: []byte("k"), Value: []byte(difftest.Marker)}); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(time.Minute); inFiles(t, dir, difftest.Marker) == 0; time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("a value that was stored in plaintext is not found")
+		}
+	}
 }
 
 // ownWrites bounds the revisions that a sealing member makes for itself in a run: for
