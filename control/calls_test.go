@@ -58,7 +58,7 @@ func TestTheWholeWay(t *testing.T) {
 	w.refused(etcdapi.SealRetire, RetireRequest{7}, "no data key 7")
 	w.refused(etcdapi.SealRetire, RetireRequest{1}, "60 values are sealed under data key 1", "/registry/secrets/00", "reseal")
 	w.must(etcdapi.SealReseal, ResealRequest{}, &result)
-	w.refused(etcdapi.SealRetire, RetireRequest{1}, "60 revisions that are kept", "/registry/secrets/00", "compact past revision")
+	w.refused(etcdapi.SealRetire, RetireRequest{1}, "60 revisions that are kept", "/registry/secrets/00", "compact to the present revision")
 	now, err := w.etcd.Get(ctx(t), "x")
 	check(t, err)
 	_, err = w.etcd.Compact(ctx(t), now.Header.Revision, clientv3.WithCompactPhysical())

@@ -107,7 +107,7 @@ func (h *handler) checkUnneeded(ctx context.Context, ring seal.RingID, number se
 		return err
 	}
 	if uses.Revisions > 0 {
-		return refusal(http.StatusConflict, fmt.Sprintf("%d revisions that are kept, the newest %d, need data key %d; the first: %s",
+		return refusal(http.StatusConflict, fmt.Sprintf("%d revisions that are kept, the newest at %d, need data key %d; the first: %s",
 			uses.Revisions, uses.Newest, number, problemNames(uses.First)), compactHint(uses))
 	}
 	return nil
@@ -121,7 +121,7 @@ func compactHint(u *reseal.Uses) string {
 			return "restore or drop what is in quarantine (etcdguard seal quarantine list), compact, then run this again"
 		}
 	}
-	return fmt.Sprintf("compact past revision %d (etcdctl compact; kube-apiserver does it every 5 minutes), wait a moment, then run this again", u.Newest)
+	return "compact to the present revision (etcdctl compact; kube-apiserver goes up to 5 minutes back every 5 minutes), wait until it is done, then run this again"
 }
 
 func problemNames(list []reseal.Problem) string {
