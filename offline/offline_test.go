@@ -271,6 +271,9 @@ func TestTheOutputIsNeverOverwritten(t *testing.T) {
 		if _, err := convert(t, in, out, WithRing(o, false), false); !errors.Is(err, errThere) {
 			t.Errorf("onto %s: %v", out, err)
 		}
+		if _, err := newFile(out); !errors.Is(err, errThere) { // before the work is done
+			t.Errorf("begun onto %s: %v", out, err)
+		}
 	}
 	if string(read(t, there)) != "mine" {
 		t.Error("a file was overwritten")

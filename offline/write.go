@@ -58,7 +58,8 @@ func (s *Snapshot) write(ctx context.Context, f *file, open Opener, report *Repo
 	if err != nil {
 		return err
 	}
-	// What bbolt allocated beyond its last page is not part of a snapshot.
+	// A snapshot is the pages that are counted: bbolt may have made the file longer, or
+	// not have written the last of them.
 	if err := f.Truncate(size); err != nil {
 		return err
 	}

@@ -77,7 +77,9 @@ func TestAlteredOnPurpose(t *testing.T) {
 	}
 }
 
+// withCheck is b with a check that agrees in its last four bytes.
 func withCheck(b []byte) []byte {
+	b = bytes.Clone(b)
 	sum := crc32.Checksum(b[:len(b)-4], crc32.MakeTable(crc32.Castagnoli))
 	return append(b[:len(b)-4], byte(sum>>24), byte(sum>>16), byte(sum>>8), byte(sum))
 }
@@ -92,7 +94,13 @@ func TestEveryTruncation(t *testing.T) {
 		}
 		mustFail(t, k, testName, sealed[:n:n], want)
 	}
-	mustFail(t, k, testName, append(bytes.Clone(sealed), 0), ErrAltered)
+	longer := append(bytes.Clone(sealed), 0)
+	for _, b := range [][]byte{longer, withCheck(longer)} {
+		mustFail(t, k, testName, b, ErrAltered)
+		if _, err := Parse(b); err != ErrAltered {
+			t.Errorf("with a byte more, parsed: %v", err)
+		}
+	}
 }
 
 func TestAtAnotherKey(t *testing.T) {
