@@ -2,6 +2,7 @@ package etcdapi
 
 import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -45,7 +46,8 @@ func OverTxnOps(t *pb.TxnRequest, limit, actual int) {
 }
 
 // EntryBytes is the size of the raft log's entry for a request, with the header that
-// the server would give it; 0 for requests that do not go there.
+// the server would give it; 0 for requests that do not go there, that are small, or
+// that the server replaces by others (AuthUserAdd, AuthUserChangePassword).
 func EntryBytes(request proto.Message, header *pb.RequestHeader) int {
 	entry := &pb.InternalRaftRequest{Header: header}
 	switch r := request.(type) {
@@ -54,7 +56,28 @@ func EntryBytes(request proto.Message, header *pb.RequestHeader) int {
 	case *pb.DeleteRangeRequest:
 		entry.DeleteRange = r
 	case *pb.TxnRequest:
+		if ReadsOnly(r) {
+			return 0
+		}
 		entry.Txn = r
+	case *pb.AuthUserGetRequest:
+		entry.AuthUserGet = r
+	case *pb.AuthUserDeleteRequest:
+		entry.AuthUserDelete = r
+	case *pb.AuthUserGrantRoleRequest:
+		entry.AuthUserGrantRole = r
+	case *pb.AuthUserRevokeRoleRequest:
+		entry.AuthUserRevokeRole = r
+	case *pb.AuthRoleAddRequest:
+		entry.AuthRoleAdd = r
+	case *pb.AuthRoleGetRequest:
+		entry.AuthRoleGet = r
+	case *pb.AuthRoleDeleteRequest:
+		entry.AuthRoleDelete = r
+	case *pb.AuthRoleGrantPermissionRequest:
+		entry.AuthRoleGrantPermission = r
+	case *pb.AuthRoleRevokePermissionRequest:
+		entry.AuthRoleRevokePermission = r
 	default:
 		return 0
 	}
@@ -80,6 +103,11 @@ func OverRequestBytes(request proto.Message, limit int) {
 		if _ = WalkTxn(r, e); e.large != nil { // nothing in it has a value
 			r.Compare = append(r.Compare, &pb.Compare{Key: large})
 		}
+	default:
+		// As a field that nobody knows: what is in the others may be looked at first.
+		const field = 1 << 20
+		pad := protowire.AppendTag(nil, field, protowire.BytesType)
+		request.ProtoReflect().SetUnknown(protowire.AppendBytes(pad, large))
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"testing"
 
+	"go.etcd.io/etcd/api/v3/authpb"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/protobuf/proto"
 )
@@ -53,8 +54,10 @@ func TestOverRequestBytes(t *testing.T) {
 		"put, ignoring":     &pb.PutRequest{Key: []byte("k"), IgnoreValue: true},
 		"delete":            &pb.DeleteRangeRequest{Key: []byte("k")},
 		"txn":               &pb.TxnRequest{Success: puts(3)},
-		"txn that compares": &pb.TxnRequest{Compare: []*pb.Compare{valueCompare("k", pb.Compare_EQUAL, "secret")}},
+		"txn that compares": &pb.TxnRequest{Compare: []*pb.Compare{valueCompare("k", pb.Compare_EQUAL, "secret")}, Failure: []*pb.RequestOp{nest(&pb.TxnRequest{})}},
 		"txn that deletes":  &pb.TxnRequest{Success: []*pb.RequestOp{{Request: &pb.RequestOp_RequestDeleteRange{RequestDeleteRange: &pb.DeleteRangeRequest{Key: []byte("k")}}}}},
+		"grant":             &pb.AuthRoleGrantPermissionRequest{Name: "r", Perm: &authpb.Permission{Key: []byte("k")}},
+		"role":              &pb.AuthRoleAddRequest{Name: "r"},
 	} {
 		if n := EntryBytes(r, header); n > 1000 {
 			t.Errorf("%s: control: %d bytes", name, n)
@@ -70,5 +73,9 @@ func TestOverRequestBytes(t *testing.T) {
 	}
 	if n := EntryBytes(&pb.RangeRequest{Key: make([]byte, 5000)}, header); n != 0 {
 		t.Errorf("a read has %d bytes in the log", n)
+	}
+	read := &pb.TxnRequest{Compare: []*pb.Compare{{Key: make([]byte, 5000)}}, Success: []*pb.RequestOp{{Request: &pb.RequestOp_RequestRange{RequestRange: &pb.RangeRequest{}}}}}
+	if n := EntryBytes(read, header); n != 0 {
+		t.Errorf("a Txn that reads has %d bytes in the log", n)
 	}
 }
