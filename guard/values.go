@@ -153,7 +153,7 @@ var reasons = []struct {
 }{
 	{keyring.ErrPlaintext, "plaintext"}, {seal.ErrVersion, "version"}, {seal.ErrTruncated, "truncated"},
 	{seal.ErrForeignRing, "foreign ring"}, {seal.ErrUnknownKey, "unknown key"}, {seal.ErrAltered, "altered"},
-	{seal.ErrMoved, "moved"},
+	{seal.ErrMoved, "moved"}, {keyring.ErrNoRing, "no ring"},
 }
 
 func reasonOf(err error) string {

@@ -228,6 +228,11 @@ func (k *Keeper) withoutRing(ctx context.Context, s *keeperState) error {
 			return k.create(ctx, Strict)
 		}
 	}
+	if !s.inForce {
+		if err := k.lost(ctx); err != nil {
+			return err
+		}
+	}
 	if !s.inForce || s.opened != nil || s.refusal != nil {
 		k.putInForce(nil, keeperState{inForce: true})
 		k.log.Info("nothing is sealed: there is no ring", slog.Bool("configured", len(k.config.Providers) > 0))

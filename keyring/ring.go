@@ -34,6 +34,8 @@ type view struct {
 var (
 	// ErrPlaintext: a value that is not sealed, where only sealed ones may be.
 	ErrPlaintext = errors.New("is stored in plaintext, in a cluster where every value is sealed")
+	// ErrNoRing: a value that is sealed, in a cluster without a ring.
+	ErrNoRing = errors.New("is sealed, and this cluster has no ring to open it with")
 	// ErrLooksSealed: a client's value that begins as sealed values do, at a time when
 	// it would be stored as it came, and be taken for one.
 	ErrLooksSealed = errors.New("begins with the bytes that mark a sealed value, which can't be stored unsealed")
@@ -101,7 +103,12 @@ func (r *Ring) BeginWrite() (Write, error) {
 // may be value itself. ErrLooksSealed is the client's error, not the ring's.
 func (w Write) Seal(name, value []byte) ([]byte, error) {
 	switch {
-	case w.view == nil || w.view.phase == Off:
+	case w.view == nil:
+		return value, nil
+	case w.view.phase == Off:
+		if _, whole := ofLostRing(value); whole {
+			return nil, ErrLooksSealed // it could not be read again
+		}
 		return value, nil
 	case w.view.phase.Seals():
 		return w.view.active.Seal(nil, name, value), nil
@@ -159,6 +166,9 @@ func (r *Ring) Open(name, stored []byte) ([]byte, error) {
 
 func (v *view) open(name, stored []byte) ([]byte, error) {
 	if v.phase == Off {
+		if _, whole := ofLostRing(stored); whole {
+			return nil, ErrNoRing
+		}
 		return stored, nil
 	}
 	if !seal.IsSealed(stored) {
