@@ -275,11 +275,14 @@ func (k *Keeper) awaitAll(ctx context.Context, o *Opened, revision int64, report
 	told := ""
 	for {
 		missing, err := k.missing(ctx, o)
-		if err != nil {
+		if err != nil && (ctx.Err() == nil || told == "") {
 			return err
 		}
-		if missing == "" {
+		if err == nil && missing == "" {
 			return nil
+		}
+		if err != nil {
+			missing = told // ctx ended while etcd was asked
 		}
 		if missing != told {
 			told = missing
