@@ -266,7 +266,11 @@ func (t *tally) carveText(b []byte, p place) {
 		}
 		n := printable(b[begin:])
 		if n >= minText {
-			t.fragment("", form{kind: Plaintext, detail: detailText}, p, n)
+			f, own := notes(b[begin : begin+n])
+			if !own {
+				f = form{kind: Plaintext, detail: detailText}
+			}
+			t.fragment("", f, p, n)
 		}
 		at = max(at, begin+n)
 	}
