@@ -1,6 +1,7 @@
 package member
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"math"
@@ -72,7 +73,9 @@ func (s server) EachRevision(ctx context.Context, each func(kv *mvccpb.KeyValue,
 // if they were too many for one window.
 //
 // etcd takes what it has not written to bbolt yet first, and so what it returns under
-// a limit may have a hole in it. Only less than the limit is all there is.
+// a limit may have a hole in it: only less than the limit is all there is. And its copy
+// of what is not written may be of before it was, which comes twice then: first as
+// bbolt has it, in order, and again behind that.
 func (s server) window(from, to int64, bounded bool, each func(*mvccpb.KeyValue, bool) error) (int, error) {
 	limit := int64(0)
 	if bounded {
@@ -85,7 +88,12 @@ func (s server) window(from, to int64, bounded bool, each func(*mvccpb.KeyValue,
 	if bounded && len(keys) >= windowEntries {
 		return -1, nil
 	}
+	var last []byte
 	for i, value := range values {
+		if bytes.Compare(keys[i], last) <= 0 {
+			continue
+		}
+		last = keys[i]
 		kv := &mvccpb.KeyValue{}
 		if err := proto.Unmarshal(value, kv); err != nil {
 			return 0, fmt.Errorf("reading revision %d of the database: %w", mvcc.BytesToRev(keys[i]).Main, err)
