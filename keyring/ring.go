@@ -157,7 +157,7 @@ func (r *Ring) Open(name, stored []byte) ([]byte, error) {
 	if errors.Is(err, seal.ErrUnknownKey) && r.reload != nil {
 		// Raft brought the ring before the value, but this member may not have looked at
 		// it yet.
-		if e, _ := seal.Parse(stored); r.reload(e.Key) {
+		if e, _ := seal.Header(stored); r.reload(e.Key) {
 			return r.inForce.Load().open(name, stored)
 		}
 	}
@@ -177,7 +177,7 @@ func (v *view) open(name, stored []byte) ([]byte, error) {
 		}
 		return stored, nil
 	}
-	e, err := seal.Parse(stored)
+	e, err := seal.Header(stored) // Open looks at the check
 	if err != nil {
 		return nil, err
 	}

@@ -108,7 +108,7 @@ func (w *survey) record(r *record) error {
 		rep.Deletions++
 		return nil
 	}
-	if e, err := seal.Parse(r.kv.Value); err == nil {
+	if e, err := seal.Header(r.kv.Value); err == nil {
 		rep.ByKey[e.Key]++
 	}
 	value, err := w.open(r.kv.Key, r.kv.Value)

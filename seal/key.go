@@ -105,7 +105,7 @@ func (k *Key) halfToSeal() *half {
 // Neither name nor stored may overlap dst, its spare capacity included, which is
 // overwritten also when stored does not open, but never with the value.
 func (k *Key) Open(dst, name, stored []byte) ([]byte, error) {
-	e, err := parse(stored)
+	e, err := Header(stored)
 	if err != nil {
 		return nil, err
 	}
