@@ -112,10 +112,6 @@ func Parse(stored []byte) (Envelope, error) {
 
 // Header is Parse without the check, which takes reading all of stored: for who opens
 // it next, since Open checks. Whole is not set.
-func Header(stored []byte) (Envelope, error) { return parse(stored) }
-
-// Header is Parse without the check, which takes a tenth of the time that opening
-// does; Whole is false.
 func Header(stored []byte) (e Envelope, err error) {
 	if !IsSealed(stored) {
 		return e, ErrNotSealed
