@@ -15,7 +15,7 @@ func SortsByValue(r *pb.RangeRequest) bool {
 }
 
 // Unsorted is r without its order by VALUE: it reads, in the order of the keys,
-// everything that the order is over, and its answer is to go through SortByValue. most
+// everything that the order is over, and its answer is to go through SortKVs. most
 // bounds the keys; 0 is no bound.
 //
 // Without a direction etcd sorts no more than the first limit+1 keys, and with one, or
@@ -34,12 +34,12 @@ func Unsorted(r *pb.RangeRequest, most int64) *pb.RangeRequest {
 	return all
 }
 
-// SortByValue makes of the opened answer to Unsorted what etcd answers to r: ordered,
-// cut to the limit, and without values if only keys were asked for.
-func SortByValue(r *pb.RangeRequest, a *pb.RangeResponse) {
-	// etcd's sort is not stable, so that equal values come in an order that depends on
+// SortKVs makes of what was read, and opened, what etcd answers to r: ordered by the
+// target, cut to the limit, and without values if only keys were asked for.
+func SortKVs(r *pb.RangeRequest, a *pb.RangeResponse) {
+	// etcd's sort is not stable, so that what is equal comes in an order that depends on
 	// the algorithm: this is the same one.
-	var order sort.Interface = byValue(a.Kvs)
+	var order sort.Interface = &kvsBy{a.Kvs, lessBy[r.SortTarget]}
 	if r.SortOrder == pb.RangeRequest_DESCEND {
 		order = sort.Reverse(order)
 	}
@@ -55,8 +55,20 @@ func SortByValue(r *pb.RangeRequest, a *pb.RangeResponse) {
 	}
 }
 
-type byValue []*mvccpb.KeyValue
+// lessBy are etcd's orders (server/etcdserver/txn/range.go).
+var lessBy = map[pb.RangeRequest_SortTarget]func(a, b *mvccpb.KeyValue) bool{
+	pb.RangeRequest_KEY:     func(a, b *mvccpb.KeyValue) bool { return bytes.Compare(a.Key, b.Key) < 0 },
+	pb.RangeRequest_VERSION: func(a, b *mvccpb.KeyValue) bool { return a.Version < b.Version },
+	pb.RangeRequest_CREATE:  func(a, b *mvccpb.KeyValue) bool { return a.CreateRevision < b.CreateRevision },
+	pb.RangeRequest_MOD:     func(a, b *mvccpb.KeyValue) bool { return a.ModRevision < b.ModRevision },
+	pb.RangeRequest_VALUE:   func(a, b *mvccpb.KeyValue) bool { return bytes.Compare(a.Value, b.Value) < 0 },
+}
 
-func (s byValue) Len() int           { return len(s) }
-func (s byValue) Swap(i, j int)      { s[i], s[j] = s[j], s[i] }
-func (s byValue) Less(i, j int) bool { return bytes.Compare(s[i].Value, s[j].Value) < 0 }
+type kvsBy struct {
+	kvs  []*mvccpb.KeyValue
+	less func(a, b *mvccpb.KeyValue) bool
+}
+
+func (s *kvsBy) Len() int           { return len(s.kvs) }
+func (s *kvsBy) Swap(i, j int)      { s.kvs[i], s.kvs[j] = s.kvs[j], s.kvs[i] }
+func (s *kvsBy) Less(i, j int) bool { return s.less(s.kvs[i], s.kvs[j]) }

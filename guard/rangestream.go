@@ -2,8 +2,8 @@ package guard
 
 import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc"
 
-	"github.com/etcdguard/etcdguard/etcdapi"
 	"github.com/etcdguard/etcdguard/keyring"
 )
 
@@ -11,8 +11,8 @@ import (
 // count come with the last one; they pass.
 type rangeStream struct {
 	*stream
-	keysOnly bool             // nothing needs to be opened
-	sorted   *pb.RangeRequest // by VALUE, as the client asked; nil: not
+	keysOnly bool         // nothing needs to be opened
+	sorted   *sortedChunk // the guard makes the chunks; nil: etcd does
 }
 
 // RecvMsg gives etcd the one request that there is. Etcd changes it as it goes on, so
@@ -26,11 +26,9 @@ func (s *rangeStream) RecvMsg(m any) error {
 		return nil
 	}
 	s.keysOnly = r.KeysOnly
-	// Only an order without a direction gets so far: etcd refuses the others. It sorts
-	// each chunk for itself.
-	if s.guard.ring.Phase() != keyring.Off && etcdapi.SortsByValue(r) && r.SortOrder == pb.RangeRequest_NONE {
-		s.sorted = &pb.RangeRequest{SortTarget: r.SortTarget, KeysOnly: r.KeysOnly}
-		r.SortTarget, r.KeysOnly = pb.RangeRequest_KEY, false
+	if s.guard.ring.Phase() != keyring.Off && sortsChunks(r) {
+		s.sorted = newSortedChunk(s, r)
+		s.sorted.ask(r)
 	}
 	return nil
 }
@@ -38,15 +36,29 @@ func (s *rangeStream) RecvMsg(m any) error {
 // SendMsg opens the values of a chunk, which etcd made for this answer alone.
 func (s *rangeStream) SendMsg(m any) error {
 	answer, ok := m.(*pb.RangeStreamResponse)
-	if ok && answer.RangeResponse != nil && (!s.keysOnly || s.sorted != nil) {
+	if !ok || answer.RangeResponse == nil {
+		return s.stream.SendMsg(m)
+	}
+	if s.sorted != nil {
+		s.sorted.take(answer.RangeResponse)
+		return nil
+	}
+	if !s.keysOnly {
 		if err := s.guard.openAll(answer.RangeResponse.Kvs); err != nil {
 			return err
 		}
-		if s.sorted != nil {
-			more := answer.RangeResponse.More
-			etcdapi.SortByValue(s.sorted, answer.RangeResponse)
-			answer.RangeResponse.More = more
-		}
 	}
 	return s.stream.SendMsg(m)
+}
+
+// continued is etcd's handler, and what is left to do after it: it answers for the
+// first chunk where the guard makes them.
+func (s *rangeStream) continued(next grpc.StreamHandler) grpc.StreamHandler {
+	return func(server any, inner grpc.ServerStream) error {
+		err := next(server, inner)
+		if err == nil && s.sorted != nil {
+			err = s.sorted.run(server, next)
+		}
+		return err
+	}
 }

@@ -45,7 +45,7 @@ func (g *Guard) openSorted(asked *pb.RangeRequest, a *pb.RangeResponse) error {
 	if err := g.openAll(a.Kvs); err != nil {
 		return err
 	}
-	etcdapi.SortByValue(asked, a)
+	etcdapi.SortKVs(asked, a)
 	return nil
 }
 

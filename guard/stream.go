@@ -32,7 +32,8 @@ func (g *Guard) Stream(server any, inner grpc.ServerStream, info *grpc.StreamSer
 		guarded = &healthStream{stream: s}
 	case etcdapi.KVRangeStream, etcdapi.MaintenanceSnapshot:
 		if method.Action == etcdapi.KVRangeStream {
-			guarded = &rangeStream{stream: s}
+			ranged := &rangeStream{stream: s}
+			guarded, next = ranged, ranged.continued(next)
 		}
 		// One request with a long answer; the other streams last as long as a client.
 		if !c.account.begin(c.limits.InFlight) {

@@ -14,7 +14,11 @@ func (g *generator) kv() {
 	case n < 30:
 		g.send("KV.Range", g.rangeRequest(true))
 	case n < 42:
-		g.send("KV.RangeStream", g.rangeRequest(g.chance(30)))
+		q := g.rangeRequest(g.chance(30))
+		if g.chance(50) {
+			q.SortOrder = pb.RangeRequest_NONE // the one order that etcd does not refuse
+		}
+		g.send("KV.RangeStream", q)
 	case n < 78:
 		g.send("KV.Put", g.putRequest())
 	case n < 97:
