@@ -87,12 +87,14 @@ func (f *fanout) encode(kv *mvccpb.KeyValue, tombstone bool) (codec.KV, error) {
 
 func (f *fanout) fill(d *delivery) (codec.KV, error) {
 	value := d.kv.Value
-	if !d.tombstone && d.phase != keyring.Off {
+	if !d.tombstone {
 		var err error
 		if value, err = f.ring.Open(d.kv.Key, value); err != nil {
 			return codec.KV{}, err
 		}
-		f.opened()
+		if d.phase != keyring.Off {
+			f.opened()
+		}
 	}
 	return codec.NewKV(d.kv, value), nil
 }

@@ -308,3 +308,23 @@ func TestWithoutSealingValuesAreShownAsTheyAre(t *testing.T) {
 		}
 	}
 }
+
+// What is in the history is sealed still when the ring is gone. A watch from an old
+// revision on is no way to be told that ciphertext is a value.
+func TestWithoutARingNoSealedValueIsShownToAWatch(t *testing.T) {
+	f := &fansOut{fixture: newFixture(t)}
+	f.useRing(keyring.Static(seal.RingID{}, keyring.Off))
+	s := f.open(everything(), withPrevKV())
+	sealed := stored(firstKey, "/k", "secret", 6)
+	for id, e := range []*mvccpb.Event{put(sealed), {Type: mvccpb.Event_DELETE,
+		Kv: &mvccpb.KeyValue{Key: b("/k"), ModRevision: 7}, PrevKv: sealed}} {
+		s.server.send <- &pb.WatchResponse{WatchId: int64(id), Events: []*mvccpb.Event{e}}
+		if got := await(t, "etcd is asked to cancel", s.server.cancel); got != int64(id) {
+			t.Fatalf("watch %d was to be cancelled", got)
+		}
+		s.server.send <- &pb.WatchResponse{WatchId: int64(id), Canceled: true}
+		if a := s.answer(t); !a.Canceled || len(a.Events) > 0 || !strings.Contains(a.CancelReason, keyring.ErrNoRing.Error()) {
+			t.Errorf("the watch got %v", a)
+		}
+	}
+}
