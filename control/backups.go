@@ -25,7 +25,7 @@ var backupName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:+-]{0,127}$`)
 
 // backups keeps the list of what else needs data keys: a backup holds sealed values
 // for as long as it exists, and nothing but its owner knows of it.
-func (h *handler) backups(ctx context.Context, r BackupsRequest, _ *stream) (any, error) {
+func (h *Handler) backups(ctx context.Context, r BackupsRequest, _ *stream) (any, error) {
 	if r.Action == "list" {
 		list, err := h.listBackups(ctx)
 		return list, err
@@ -47,7 +47,7 @@ func (h *handler) backups(ctx context.Context, r BackupsRequest, _ *stream) (any
 	return nil, refusal(http.StatusBadRequest, fmt.Sprintf("%q is no action: list, add or forget", r.Action), "")
 }
 
-func (h *handler) addBackup(ctx context.Context, r BackupsRequest) (any, error) {
+func (h *Handler) addBackup(ctx context.Context, r BackupsRequest) (any, error) {
 	now, err := h.settled(ctx)
 	if err != nil {
 		return nil, err
@@ -93,7 +93,7 @@ func (h *handler) addBackup(ctx context.Context, r BackupsRequest) (any, error) 
 
 // listBackups are the declared backups, by name. One that can't be read is an error:
 // it may need any data key.
-func (h *handler) listBackups(ctx context.Context) ([]Backup, error) {
+func (h *Handler) listBackups(ctx context.Context) ([]Backup, error) {
 	r, err := h.Etcd.Range(ctx, rangeOf(backupsPrefix, &pb.RangeRequest{}))
 	if err != nil {
 		return nil, fmt.Errorf("reading which backups there are: %w", err)

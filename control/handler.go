@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"mime"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/etcdguard/etcdguard/etcdapi"
@@ -55,14 +56,48 @@ const MaxRequest = 64 << 10
 // maxCalls bounds the long calls under way: each of them reads the whole database.
 const maxCalls = 4
 
-type handler struct {
+// Handler serves the calls of the administration.
+type Handler struct {
 	Config
-	calls chan struct{}
+	mux     *http.ServeMux
+	calls   chan struct{}
+	closing context.Context
+	stop    context.CancelCauseFunc
+
+	mu       sync.Mutex
+	closed   bool
+	underWay sync.WaitGroup
 }
 
-// NewHandler serves the calls of the administration. It has to stand behind
-// guard.HTTP, which judges who may make them.
-func NewHandler(c Config) http.Handler {
+// ServeHTTP implements http.Handler. It refuses everything once Close was called.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h.mu.Lock()
+	if h.closed {
+		h.mu.Unlock()
+		refuse(w, errClosing)
+		return
+	}
+	h.underWay.Add(1)
+	h.mu.Unlock()
+	defer h.underWay.Done()
+	h.mux.ServeHTTP(w, r)
+}
+
+var errClosing = refusal(http.StatusServiceUnavailable, "this member stops", "ask another member, or this one when it runs again; what was done stays")
+
+// Close stops every call under way and returns when they have ended: etcd can be
+// closed then.
+func (h *Handler) Close() {
+	h.mu.Lock()
+	h.closed = true
+	h.mu.Unlock()
+	h.stop(errClosing)
+	h.underWay.Wait()
+}
+
+// NewHandler makes a Handler. It has to stand behind guard.HTTP, which judges who may
+// make which call.
+func NewHandler(c Config) *Handler {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -72,8 +107,9 @@ func NewHandler(c Config) http.Handler {
 	if c.Beat == 0 {
 		c.Beat = 5 * time.Second
 	}
-	h := &handler{Config: c, calls: make(chan struct{}, maxCalls)}
-	mux := http.NewServeMux()
+	h := &Handler{Config: c, calls: make(chan struct{}, maxCalls), mux: http.NewServeMux()}
+	h.closing, h.stop = context.WithCancelCause(context.Background())
+	mux := h.mux
 	mux.HandleFunc(etcdapi.AdminPath(etcdapi.SealStatus), readOnly(h.status))
 	mux.HandleFunc(etcdapi.AdminPath(etcdapi.RingExport), readOnly(h.ring))
 	mux.HandleFunc(etcdapi.AdminPath(etcdapi.SealCount), call(h, "count", h.count))
@@ -83,7 +119,7 @@ func NewHandler(c Config) http.Handler {
 	mux.HandleFunc(etcdapi.AdminPath(etcdapi.SealReseal), call(h, "reseal", h.reseal))
 	mux.HandleFunc(etcdapi.AdminPath(etcdapi.SealQuarantine), call(h, "quarantine", h.quarantine))
 	mux.HandleFunc(etcdapi.AdminPath(etcdapi.SealBackups), call(h, "backups", h.backups))
-	return mux
+	return h
 }
 
 // readOnly serves a call that changes nothing and answers at once.
@@ -105,7 +141,7 @@ func readOnly(f func(ctx context.Context) (any, error)) http.HandlerFunc {
 }
 
 // call serves a call that takes a request and may take long.
-func call[Request any](h *handler, name string, f func(context.Context, Request, *stream) (any, error)) http.HandlerFunc {
+func call[Request any](h *Handler, name string, f func(context.Context, Request, *stream) (any, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if e := acceptable(r); e != nil {
 			if e.status == http.StatusMethodNotAllowed {
@@ -129,7 +165,9 @@ func call[Request any](h *handler, name string, f func(context.Context, Request,
 		log := h.Log.With(slog.String("call", name), slog.String("caller", h.Caller(r)))
 		log.Info("administration: begun", slog.Any("request", request))
 		s := newStream(w, h.Beat)
-		result, failure := f(s.context(r.Context()), request, s)
+		ctx := s.context(r.Context())
+		defer context.AfterFunc(h.closing, func() { s.cancel(errClosing) })()
+		result, failure := f(ctx, request, s)
 		if failure != nil {
 			log.Warn("administration: failed", slog.Any("error", failure))
 		} else {

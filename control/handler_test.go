@@ -191,7 +191,7 @@ type world struct {
 	t      *testing.T
 	keeper *fakeKeeper
 	etcd   realEtcd
-	h      http.Handler
+	h      *Handler
 	log    strings.Builder
 }
 

@@ -14,7 +14,7 @@ import (
 
 // rotate adds a data key and makes it active. A key that is prepared already, by a
 // rotation that was cut short, is taken on.
-func (h *handler) rotate(ctx context.Context, _ RotateRequest, s *stream) (any, error) {
+func (h *Handler) rotate(ctx context.Context, _ RotateRequest, s *stream) (any, error) {
 	now, err := h.settled(ctx)
 	if err != nil {
 		return nil, err
@@ -36,7 +36,7 @@ func (h *handler) rotate(ctx context.Context, _ RotateRequest, s *stream) (any, 
 // retire removes a data key once nothing needs it. What is looked at stays true
 // after it was looked at: every member has acknowledged that the key seals nothing
 // any more.
-func (h *handler) retire(ctx context.Context, r RetireRequest, s *stream) (any, error) {
+func (h *Handler) retire(ctx context.Context, r RetireRequest, s *stream) (any, error) {
 	now, err := h.settled(ctx)
 	if err != nil {
 		return nil, err
@@ -77,20 +77,9 @@ func allConfirmed(now keyring.Status) error {
 	return nil
 }
 
-func (h *handler) checkUnneeded(ctx context.Context, ring seal.RingID, number seal.KeyNumber, s *stream) error {
-	backups, err := h.listBackups(ctx)
-	if err != nil {
+func (h *Handler) checkUnneeded(ctx context.Context, ring seal.RingID, number seal.KeyNumber, s *stream) error {
+	if err := h.checkBackups(ctx, number); err != nil {
 		return err
-	}
-	var needing []string
-	for _, b := range backups {
-		if slices.Contains(b.Keys, number) && (b.Until.IsZero() || b.Until.After(h.Now())) {
-			needing = append(needing, b.Name)
-		}
-	}
-	if len(needing) > 0 {
-		return refusal(http.StatusConflict, fmt.Sprintf("backups need data key %d: %s", number, names(needing[:min(len(needing), reseal.Examples)])),
-			"once they are destroyed: etcdguard seal backups forget NAME")
 	}
 	s.line("looking at every live value")
 	live, err := reseal.NewSurvey(ctx, h.Etcd, ring, reseal.Prefix(""), s.seen)
@@ -109,6 +98,24 @@ func (h *handler) checkUnneeded(ctx context.Context, ring seal.RingID, number se
 	if uses.Revisions > 0 {
 		return refusal(http.StatusConflict, fmt.Sprintf("%d revisions that are kept, the newest at %d, need data key %d; the first: %s",
 			uses.Revisions, uses.Newest, number, problemNames(uses.First)), compactHint(uses))
+	}
+	return h.checkBackups(ctx, number) // one may have been declared meanwhile
+}
+
+func (h *Handler) checkBackups(ctx context.Context, number seal.KeyNumber) error {
+	backups, err := h.listBackups(ctx)
+	if err != nil {
+		return err
+	}
+	var needing []string
+	for _, b := range backups {
+		if slices.Contains(b.Keys, number) && (b.Until.IsZero() || b.Until.After(h.Now())) {
+			needing = append(needing, b.Name)
+		}
+	}
+	if len(needing) > 0 {
+		return refusal(http.StatusConflict, fmt.Sprintf("backups need data key %d: %s", number, names(needing[:min(len(needing), reseal.Examples)])),
+			"once they are destroyed: etcdguard seal backups forget NAME")
 	}
 	return nil
 }

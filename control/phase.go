@@ -14,7 +14,7 @@ import (
 
 // phase steps towards a phase. Before the two ends of the way every live value is
 // looked at: what would be stored in a form that the phase has no place for.
-func (h *handler) phase(ctx context.Context, r PhaseRequest, s *stream) (any, error) {
+func (h *Handler) phase(ctx context.Context, r PhaseRequest, s *stream) (any, error) {
 	now, err := h.settled(ctx)
 	if err != nil {
 		return nil, err
@@ -39,7 +39,7 @@ func (h *handler) phase(ctx context.Context, r PhaseRequest, s *stream) (any, er
 }
 
 // checkSealed passes if nothing is stored in plaintext.
-func (h *handler) checkSealed(ctx context.Context, s *stream) error {
+func (h *Handler) checkSealed(ctx context.Context, s *stream) error {
 	found, err := h.survey(ctx, s)
 	if err != nil {
 		return err
@@ -56,7 +56,17 @@ func (h *handler) checkSealed(ctx context.Context, s *stream) error {
 }
 
 // checkPlaintext passes if nothing that is stored is sealed.
-func (h *handler) checkPlaintext(ctx context.Context, s *stream) error {
+func (h *Handler) checkPlaintext(ctx context.Context, s *stream) error {
+	// Quarantine first: what is restored from it between two looks must not be missed
+	// by both.
+	moved, err := reseal.ListQuarantined(ctx, h.Etcd)
+	if err != nil {
+		return err
+	}
+	if len(moved) > 0 {
+		return refusal(http.StatusConflict, fmt.Sprintf("%s in quarantine, where they would be lost with the ring", values(int64(len(moved)))),
+			"restore or drop them: etcdguard seal quarantine list")
+	}
 	found, err := h.survey(ctx, s)
 	if err != nil {
 		return err
@@ -69,20 +79,12 @@ func (h *handler) checkPlaintext(ctx context.Context, s *stream) error {
 		return refusal(http.StatusConflict, fmt.Sprintf("%s still sealed; the first: %s", values(n), names(sealed[:min(len(sealed), reseal.Examples)])),
 			"rewrite them with etcdguard seal reseal --to-plaintext, and see etcdguard seal quarantine list for what does not open; then take this step again")
 	}
-	moved, err := reseal.ListQuarantined(ctx, h.Etcd)
-	if err != nil {
-		return err
-	}
-	if len(moved) > 0 {
-		return refusal(http.StatusConflict, fmt.Sprintf("%s in quarantine, where they would be lost with the ring", values(int64(len(moved)))),
-			"restore or drop them: etcdguard seal quarantine list")
-	}
 	return nil
 }
 
 // checkUnmarked passes if nothing that is stored begins as sealed values do. A new
 // ring could open none of it: mostly it means that the ring was lost.
-func (h *handler) checkUnmarked(ctx context.Context, s *stream) error {
+func (h *Handler) checkUnmarked(ctx context.Context, s *stream) error {
 	found, err := h.survey(ctx, s)
 	if err != nil {
 		return err
@@ -95,7 +97,7 @@ func (h *handler) checkUnmarked(ctx context.Context, s *stream) error {
 }
 
 // survey counts all live values.
-func (h *handler) survey(ctx context.Context, s *stream) (*reseal.Survey, error) {
+func (h *Handler) survey(ctx context.Context, s *stream) (*reseal.Survey, error) {
 	s.line("looking at every value")
 	now, err := h.Keeper.Status(ctx)
 	if err != nil {
@@ -104,7 +106,7 @@ func (h *handler) survey(ctx context.Context, s *stream) (*reseal.Survey, error)
 	return h.surveyOf(ctx, now, "", s)
 }
 
-func (h *handler) surveyOf(ctx context.Context, now keyring.Status, prefix string, s *stream) (*reseal.Survey, error) {
+func (h *Handler) surveyOf(ctx context.Context, now keyring.Status, prefix string, s *stream) (*reseal.Survey, error) {
 	if len(prefix) > 0 && prefix[0] == 0 {
 		return nil, refusal(http.StatusBadRequest, "the prefix lies in etcdguard's own space", "")
 	}
@@ -120,7 +122,7 @@ func (h *handler) surveyOf(ctx context.Context, now keyring.Status, prefix strin
 }
 
 // count answers how values are stored.
-func (h *handler) count(ctx context.Context, r CountRequest, s *stream) (any, error) {
+func (h *Handler) count(ctx context.Context, r CountRequest, s *stream) (any, error) {
 	now, err := h.Keeper.Status(ctx)
 	if err != nil {
 		return nil, err

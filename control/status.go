@@ -12,7 +12,7 @@ import (
 	"github.com/etcdguard/etcdguard/reseal"
 )
 
-func (h *handler) status(ctx context.Context) (any, error) {
+func (h *Handler) status(ctx context.Context) (any, error) {
 	s, err := h.Keeper.Status(ctx)
 	if err != nil {
 		return nil, err
@@ -25,7 +25,7 @@ func (h *handler) status(ctx context.Context) (any, error) {
 }
 
 // ring is the wrapped ring as it is stored.
-func (h *handler) ring(context.Context) (any, error) {
+func (h *Handler) ring(context.Context) (any, error) {
 	d := h.Keeper.Document()
 	if d == nil {
 		return nil, refusal(http.StatusNotFound, "there is no ring: nothing is sealed here", "")
@@ -49,7 +49,7 @@ var errNotConfigured = refusal(http.StatusConflict, "this member is not configur
 
 // settled is the state once this member has put the newest document in force, and is
 // able to act on it.
-func (h *handler) settled(ctx context.Context) (keyring.Status, error) {
+func (h *Handler) settled(ctx context.Context) (keyring.Status, error) {
 	const most = 30 * time.Second
 	for began := time.Now(); ; {
 		s, err := h.Keeper.Status(ctx)

@@ -10,7 +10,7 @@ import (
 )
 
 // reseal rewrites values in the form in which the phase in force writes them.
-func (h *handler) reseal(ctx context.Context, r ResealRequest, s *stream) (any, error) {
+func (h *Handler) reseal(ctx context.Context, r ResealRequest, s *stream) (any, error) {
 	want, err := h.direction(ctx, r)
 	if err != nil {
 		return nil, err
@@ -48,7 +48,7 @@ func (h *handler) reseal(ctx context.Context, r ResealRequest, s *stream) (any, 
 
 // direction is the way that values are to go. It has to be said for the way down,
 // so that nobody who wanted to seal ends with plaintext.
-func (h *handler) direction(ctx context.Context, r ResealRequest) (want reseal.Form, err error) {
+func (h *Handler) direction(ctx context.Context, r ResealRequest) (want reseal.Form, err error) {
 	if len(r.Prefix) > 0 && r.Prefix[0] == 0 {
 		return want, refusal(http.StatusBadRequest, "the prefix lies in etcdguard's own space", "")
 	}
@@ -85,7 +85,7 @@ func foreseen(now keyring.Status, toPlaintext bool) (reseal.Form, error) {
 }
 
 // quarantine is about values that do not open.
-func (h *handler) quarantine(ctx context.Context, r QuarantineRequest, s *stream) (any, error) {
+func (h *Handler) quarantine(ctx context.Context, r QuarantineRequest, s *stream) (any, error) {
 	now, err := h.Keeper.Status(ctx)
 	if err != nil {
 		return nil, err
@@ -116,7 +116,7 @@ func (h *handler) quarantine(ctx context.Context, r QuarantineRequest, s *stream
 	return struct{}{}, nil
 }
 
-func (h *handler) listUnopenable(ctx context.Context, s *stream) (any, error) {
+func (h *Handler) listUnopenable(ctx context.Context, s *stream) (any, error) {
 	list := QuarantineList{Unopenable: []reseal.Problem{}, Quarantined: []reseal.Quarantined{}}
 	s.line("trying to open every value")
 	err := reseal.Unopenable(ctx, h.Etcd, h.Keeper.Ring(), reseal.Prefix(""), func(p reseal.Problem) error {

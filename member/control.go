@@ -1,15 +1,13 @@
 package member
 
 import (
-	"net/http"
-
 	"github.com/etcdguard/etcdguard/control"
 	"github.com/etcdguard/etcdguard/guard"
 )
 
-// controlHandler is etcdguard's own administration. Who may call it, the guard has
-// judged by then.
-func (m *Member) controlHandler() http.Handler {
+// newControl is etcdguard's own administration. Who may call it, the guard has judged
+// by then.
+func (m *Member) newControl() *control.Handler {
 	return control.NewHandler(control.Config{
 		Keeper: m.keeper,
 		Etcd:   store{server{m.etcd.Server}},

@@ -266,3 +266,32 @@ func TestWithoutASealingSectionTheAdministrationSaysWhatToDo(t *testing.T) {
 		t.Errorf("a step: %v", err)
 	}
 }
+
+// TestAMemberStopsUnderALongCall: the call ends and says why, before etcd does.
+func TestAMemberStopsUnderALongCall(t *testing.T) {
+	w := newWorld(t).seals()
+	m := w.start()
+	c := w.client("admin")
+	for i := range 300 {
+		_, err := c.Put(withTimeout(t), fmt.Sprint("/w/", i), "v")
+		check(t, err)
+	}
+	operator := w.operator("admin")
+	check(t, operator.Do(withTimeout(t), etcdapi.SealRotate, control.RotateRequest{}, nil, nil))
+	begun := make(chan struct{})
+	ended := make(chan error, 1)
+	var once sync.Once
+	go func() {
+		ended <- operator.Do(withTimeout(t), etcdapi.SealReseal, control.ResealRequest{Rate: 1}, nil, func(e control.Event) {
+			if e.Progress != nil {
+				once.Do(func() { close(begun) })
+			}
+		})
+	}()
+	<-begun
+	m.Stop("for the test")
+	var said *control.Error
+	if err := <-ended; !errors.As(err, &said) || !strings.Contains(said.Message, "this member stops") {
+		t.Errorf("the call ended with %v", err)
+	}
+}

@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap/exp/zapslog"
 	"golang.org/x/time/rate"
 
+	"github.com/etcdguard/etcdguard/control"
 	"github.com/etcdguard/etcdguard/guard"
 	"github.com/etcdguard/etcdguard/internal/filewatch"
 	"github.com/etcdguard/etcdguard/keyring"
@@ -46,6 +47,7 @@ type Member struct {
 	etcd    *embed.Etcd
 	guard   *guard.Guard
 	keeper  *keyring.Keeper
+	control *control.Handler
 	metrics *metrics
 	door    *door
 	// providers wrap the data keys; none: not configured for sealing.
@@ -138,6 +140,7 @@ func Start(ctx context.Context, c Config) (_ *Member, err error) {
 	if m.keeper, err = m.newKeeper(); err != nil {
 		return nil, err
 	}
+	m.control = m.newControl()
 	m.guard = guard.New(guard.Config{
 		Policy:      rules,
 		Etcd:        server{m.etcd.Server},
@@ -256,6 +259,7 @@ func (m *Member) Guard() *guard.Guard { return m.guard }
 func (m *Member) Stop(reason string) {
 	m.stopped.Do(func() {
 		m.guard.Drain(reason)
+		m.control.Close()
 		m.door.drain(m.etcd.Server.Cfg.ReqTimeout())
 		m.cancel()
 		m.tasks.Wait()

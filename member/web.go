@@ -26,7 +26,7 @@ func (m *Member) clientHandler() http.Handler {
 	etcdhttp.HandleVersion(mux, m.etcd.Server)
 	etcdhttp.HandleMetrics(mux)
 	etcdhttp.HandleHealth(m.zap, mux, m.etcd.Server)
-	mux.Handle(etcdapi.AdminPrefix, m.controlHandler())
+	mux.Handle(etcdapi.AdminPrefix, m.control)
 	if m.config.Guard.UnsafePprof && m.config.Etcd.EnablePprof {
 		mux.HandleFunc("/debug/pprof/", pprof.Index)
 		mux.HandleFunc("/debug/pprof/cmdline", http.NotFound) // may show what was meant for no one
