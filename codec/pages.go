@@ -20,8 +20,9 @@ const (
 // pages puts a long message together from copies in pages that are used again, and
 // from references to values that are long themselves.
 type pages struct {
-	out  mem.BufferSlice
-	page *[]byte // being filled
+	out    mem.BufferSlice
+	page   *[]byte // being filled
+	opener Opener  // nil: values are shown as they are stored
 }
 
 // pagePool keeps pages. Unlike gRPC's own pool it does not clear them: a page is as
@@ -85,4 +86,14 @@ func (p *pages) finish() {
 		unused.Put(p.page)
 	}
 	p.page = nil
+}
+
+// messageOr is the message, unless there was an error.
+func (p *pages) messageOr(err error) (*Message, error) {
+	if err != nil {
+		p.finish()
+		p.out.Free()
+		return nil, err
+	}
+	return &Message{data: p.out}, nil
 }

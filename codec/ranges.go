@@ -1,6 +1,8 @@
 package codec
 
 import (
+	"errors"
+
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"google.golang.org/grpc/mem"
@@ -13,25 +15,56 @@ const (
 	maxKV    = 3*(1+5) + 4*(1+10)
 )
 
+// Opener is how values are shown that are not stored as they are.
+type Opener interface {
+	// Size is the length of what Append appends, in bytes.
+	Size(kv *mvccpb.KeyValue) int
+	// Append appends the value of kv to dst, or says why it can't be shown.
+	Append(dst []byte, kv *mvccpb.KeyValue) ([]byte, error)
+}
+
+// ErrSize: an Opener appended more or less than it said.
+var ErrSize = errors.New("a value is not as long as it was said to be")
+
+// Range is m with the values that o opens, each opened where it leaves from. The
+// error is o's, or ErrSize.
+func Range(m *pb.RangeResponse, o Opener) (*Message, error) {
+	p := &pages{opener: o}
+	return p.messageOr(p.appendRange(nil, m))
+}
+
+// RangeStream is m with the values that o opens.
+func RangeStream(m *pb.RangeStreamResponse, o Opener) (*Message, error) {
+	p := &pages{opener: o}
+	return p.messageOr(p.appendStream(m))
+}
+
 func rangeResponse(m *pb.RangeResponse) mem.BufferSlice {
 	if m == nil {
 		return nil
 	}
 	p := &pages{}
-	p.appendRange(nil, m)
+	_ = p.appendRange(nil, m) // only an Opener fails
 	return p.out
 }
 
 func rangeStreamResponse(m *pb.RangeStreamResponse) mem.BufferSlice {
-	if m == nil || m.RangeResponse == nil {
+	if m == nil {
 		return nil
 	}
 	p := &pages{}
-	p.appendRange(appendLength(nil, streamRange, sizeRange(m.RangeResponse)), m.RangeResponse)
+	_ = p.appendStream(m)
 	return p.out
 }
 
-func sizeRange(m *pb.RangeResponse) int {
+func (p *pages) appendStream(m *pb.RangeStreamResponse) error {
+	if m.RangeResponse == nil {
+		return nil
+	}
+	return p.appendRange(appendLength(nil, streamRange, p.sizeRange(m.RangeResponse)), m.RangeResponse)
+}
+
+func (p *pages) sizeRange(m *pb.RangeResponse) int {
 	size := sizeVarint(uint64(m.Count))
 	if m.Header != nil {
 		size += sizeLength(sizeHeader(m.Header))
@@ -40,13 +73,20 @@ func sizeRange(m *pb.RangeResponse) int {
 		size += 2
 	}
 	for _, kv := range m.Kvs {
-		size += sizeLength(sizeKV(kv, len(kv.GetValue())))
+		size += sizeLength(sizeKV(kv, p.sizeValue(kv)))
 	}
 	return size
 }
 
+func (p *pages) sizeValue(kv *mvccpb.KeyValue) int {
+	if p.opener != nil && kv != nil {
+		return p.opener.Size(kv)
+	}
+	return len(kv.GetValue())
+}
+
 // appendRange appends m after its envelope.
-func (p *pages) appendRange(envelope []byte, m *pb.RangeResponse) {
+func (p *pages) appendRange(envelope []byte, m *pb.RangeResponse) error {
 	if short := sizeShort(m); short > 0 {
 		page := make([]byte, 0, short)
 		p.page = &page
@@ -54,28 +94,53 @@ func (p *pages) appendRange(envelope []byte, m *pb.RangeResponse) {
 	b := append(p.room(maxRange), envelope...)
 	p.wrote(appendHeader(b, rangeHeader, m.Header))
 	for _, kv := range m.Kvs {
-		p.appendKV(kv)
+		if err := p.appendKV(kv); err != nil {
+			return err
+		}
 	}
 	b = p.room(maxRange)
 	b = appendBool(b, rangeMore, m.More)
 	b = appendVarint(b, rangeCount, uint64(m.Count))
 	p.wrote(b)
 	p.finish()
+	return nil
 }
 
-func (p *pages) appendKV(kv *mvccpb.KeyValue) {
+func (p *pages) appendKV(kv *mvccpb.KeyValue) error {
+	size := p.sizeValue(kv)
 	b := p.room(maxKV + len(kv.GetKey()))
-	b = appendLength(b, rangeKVs, sizeKV(kv, len(kv.GetValue())))
+	b = appendLength(b, rangeKVs, sizeKV(kv, size))
 	if kv == nil {
 		p.wrote(b)
-		return
+		return nil
 	}
-	p.wrote(appendBeforeValue(b, kv, len(kv.Value)))
-	p.value(kv.Value)
+	p.wrote(appendBeforeValue(b, kv, size))
+	if err := p.appendValue(kv, size); err != nil {
+		return err
+	}
 	p.wrote(appendAfterValue(p.room(maxKV), kv))
+	return nil
 }
 
-// sizeShort is the room that m takes, if a page would be too much for it, and 0 if not.
+func (p *pages) appendValue(kv *mvccpb.KeyValue, size int) error {
+	if p.opener == nil {
+		p.value(kv.Value)
+		return nil
+	}
+	b := p.room(size)
+	opened, err := p.opener.Append(b, kv)
+	if err != nil {
+		return err
+	}
+	if len(opened) != len(b)+size {
+		return ErrSize
+	}
+	p.wrote(opened)
+	return nil
+}
+
+// sizeShort is the room that m takes at most, if a page would be too much for it, and
+// 0 if not. No value is longer than what is stored of it.
 func sizeShort(m *pb.RangeResponse) int {
 	const short, few = pageSize / 8, 16
 	if len(m.Kvs) > few {

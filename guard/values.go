@@ -47,7 +47,7 @@ func (g *Guard) serveRange(ctx context.Context, m *pb.RangeRequest, next grpc.Un
 	}
 	answer, err := next(ctx, m)
 	if a, ok := answer.(*pb.RangeResponse); ok && err == nil && !m.KeysOnly {
-		err = g.openAll(a.Kvs)
+		return g.openRange(a)
 	}
 	return answer, err
 }

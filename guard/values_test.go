@@ -3,6 +3,7 @@ package guard
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/etcdguard/etcdguard/codec"
 	"github.com/etcdguard/etcdguard/internal/difftest/stock"
 	"github.com/etcdguard/etcdguard/keyring"
 	"github.com/etcdguard/etcdguard/seal"
@@ -66,7 +68,13 @@ func methodOf(m proto.Message) string {
 // do sends a request the way of a client; it is a copy, as every client's is.
 func (s *sealedStore) do(m proto.Message) (any, error) {
 	method := methodOf(m)
-	return s.Unary(as("admin"), proto.Clone(m), &grpc.UnaryServerInfo{FullMethod: "/etcdserverpb.KV/" + method}, s.etcd(method))
+	a, err := s.Unary(as("admin"), proto.Clone(m), &grpc.UnaryServerInfo{FullMethod: "/etcdserverpb.KV/" + method}, s.etcd(method))
+	if sent, ok := a.(*codec.Message); ok {
+		received := &pb.RangeResponse{}
+		err = errors.Join(err, proto.Unmarshal(sent.Bytes(), received))
+		return received, err
+	}
+	return a, err
 }
 
 func must[A any](s *sealedStore, m proto.Message) A {

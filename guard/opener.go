@@ -1,0 +1,50 @@
+package guard
+
+import (
+	"errors"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
+
+	"github.com/etcdguard/etcdguard/codec"
+	"github.com/etcdguard/etcdguard/keyring"
+)
+
+// opener opens the values of one answer into the bytes that gRPC sends: what was
+// opened first and copied then would be handled, and allocated, twice.
+type opener struct {
+	guard  *Guard
+	opened int
+}
+
+// Size implements codec.Opener.
+func (o *opener) Size(kv *mvccpb.KeyValue) int { return o.guard.ring.Size(kv.Value) }
+
+// Append implements codec.Opener.
+func (o *opener) Append(dst []byte, kv *mvccpb.KeyValue) ([]byte, error) {
+	value, err := o.guard.ring.Append(dst, kv.Key, kv.Value)
+	if err != nil {
+		return nil, o.guard.unreadable(kv, err)
+	}
+	if len(value)-len(dst) != len(kv.Value) { // it was sealed
+		o.opened++
+	}
+	return value, nil
+}
+
+// openRange is the answer to a Range with its values opened, ready to be sent.
+func (g *Guard) openRange(a *pb.RangeResponse) (any, error) {
+	if g.ring.Phase() == keyring.Off {
+		return a, g.openAll(a.Kvs)
+	}
+	o := &opener{guard: g}
+	m, err := codec.Range(a, o)
+	g.metrics.countOpened(o.opened)
+	switch {
+	case errors.Is(err, codec.ErrSize): // the phase changed meanwhile
+		return a, g.openAll(a.Kvs)
+	case err != nil:
+		return nil, err
+	}
+	return m, nil
+}
