@@ -1,7 +1,9 @@
 package control
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"time"
 
 	"github.com/etcdguard/etcdguard/keyring"
@@ -25,6 +27,23 @@ type CountRequest struct {
 // PhaseRequest asks for one or more steps: Seal.Phase.
 type PhaseRequest struct {
 	To keyring.Phase `json:"to"`
+}
+
+// UnmarshalJSON wants the phase to be said: what leaves it out must not mean off.
+func (r *PhaseRequest) UnmarshalJSON(data []byte) error {
+	var said struct {
+		To *keyring.Phase `json:"to"`
+	}
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&said); err != nil {
+		return err
+	}
+	if said.To == nil {
+		return errors.New("the phase to go to is not said")
+	}
+	r.To = *said.To
+	return nil
 }
 
 // PhaseResult is the phase that was reached.
