@@ -20,7 +20,7 @@ func TestACommonClusterGoesAllTheWayUpAndDownUnderLoad(t *testing.T) {
 	h.Run(t, cluster.StockEtcd)
 	d := deskOf(t, h)
 	api := kube.Start(t, h.Cluster, compaction)
-	traffic := kube.Begin(ctx, t, api)
+	traffic := kube.Begin(ctx, t, api, true)
 	stop := make(chan struct{})
 	var load sync.WaitGroup
 	load.Go(func() { traffic.Run(ctx, t, slowly(ctx, stop), func(int64) {}) })

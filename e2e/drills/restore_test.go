@@ -29,7 +29,7 @@ func kubeData(t *testing.T, d *desk) kube.Objects {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	api := kube.Start(t, d.Cluster, compaction)
-	traffic := kube.Begin(ctx, t, api)
+	traffic := kube.Begin(ctx, t, api, false)
 	traffic.Run(ctx, t, func(n int) bool { return n < objects }, func(int64) {})
 	written := traffic.Settle(ctx, t)
 	api.Stop(t)

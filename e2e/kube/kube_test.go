@@ -36,7 +36,7 @@ func TestKubernetesKeepsItsPromisesOnTheGuardedCluster(t *testing.T) {
 	api := Start(t, c, compaction)
 	t.Logf("kube-apiserver is ready")
 
-	traffic := Begin(ctx, t, api)
+	traffic := Begin(ctx, t, api, false)
 	underLoad(ctx, t, c, tally, traffic)
 	compacted(ctx, t, c)
 	final := traffic.Settle(ctx, t)

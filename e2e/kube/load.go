@@ -109,8 +109,12 @@ func (l *load) update(ctx context.Context, o ledger.Object, from item) (item, er
 	want.payload = payload(o, "updated")
 	for try := 0; ; try++ {
 		got, err := l.store.update(ctx, o.Resource, want)
-		if apierrors.IsConflict(err) && try > 0 {
+		if apierrors.IsConflict(err) && (try > 0 || l.ledger.Rewrites) {
 			got, err = l.store.get(ctx, o.Resource, o.Name)
+			if err == nil && l.rewritten(got, from, want) {
+				want.version, from.version = got.version, got.version
+				continue
+			}
 			if err == nil && got.payload != want.payload {
 				return item{}, fmt.Errorf("somebody else changed an object of one owner")
 			}
@@ -129,6 +133,12 @@ func (l *load) update(ctx context.Context, o ledger.Object, from item) (item, er
 func (l *load) delete(ctx context.Context, o ledger.Object, i item) error {
 	for try := 0; ; try++ {
 		err := l.store.delete(ctx, o.Resource, i)
+		if apierrors.IsConflict(err) {
+			if got, gotErr := l.store.get(ctx, o.Resource, o.Name); gotErr == nil && l.rewritten(got, i, item{}) {
+				i.version = got.version
+				continue
+			}
+		}
 		if err == nil || apierrors.IsNotFound(err) && try > 0 {
 			l.deleted.Add(1)
 			l.ledger.Acknowledged(o, "", "")
@@ -160,6 +170,12 @@ func (l *load) mustConflict(ctx context.Context, o ledger.Object, newest item) e
 			return fmt.Errorf("updating a stale version: %w", err)
 		}
 	}
+}
+
+// rewritten reports whether an object is what it was, and not what it is to become, at
+// a later version.
+func (l *load) rewritten(got, from, want item) bool {
+	return l.ledger.Rewrites && got.payload == from.payload && got.payload != want.payload && atoi(got.version) > atoi(from.version)
 }
 
 // again notes an attempt without a definite answer and waits before the next one.

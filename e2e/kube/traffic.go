@@ -26,10 +26,14 @@ type Traffic struct {
 }
 
 // Begin makes what the load needs and watches from there on. Settle ends it.
-func Begin(ctx context.Context, t testing.TB, api *APIServer) *Traffic {
+//
+// rewrites tells that values will be resealed meanwhile: to Kubernetes, somebody then
+// updates objects without changing them.
+func Begin(ctx context.Context, t testing.TB, api *APIServer, rewrites bool) *Traffic {
 	t.Helper()
 	s := store{api.Client}
 	l := &load{store: s, ledger: ledger.New()}
+	l.ledger.Rewrites = rewrites
 	traffic := &Traffic{load: l, views: prepare(ctx, t, s, l)}
 	watching, stop := context.WithCancel(ctx)
 	traffic.stop = stop

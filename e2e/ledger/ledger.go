@@ -6,6 +6,7 @@ package ledger
 import (
 	"fmt"
 	"sort"
+	"strconv"
 	"sync"
 )
 
@@ -15,6 +16,10 @@ import (
 // delete at one resource version), so an acknowledgement settles whatever was open
 // before it.
 type Ledger struct {
+	// Rewrites tells that somebody else may write an object again as it is, which moves
+	// its version on, a number, and nothing else. Set it before anything is entered.
+	Rewrites bool
+
 	mu      sync.Mutex
 	entries map[Object]*entry
 }
@@ -66,7 +71,7 @@ func (l *Ledger) Disagreements(found map[Object]Stored) []string {
 	defer l.mu.Unlock()
 	var out []string
 	for o, e := range l.entries {
-		out = append(out, e.disagreement(o, found[o])...)
+		out = append(out, e.disagreement(o, found[o], l.Rewrites)...)
 	}
 	for o := range found {
 		if l.entries[o] == nil {
@@ -77,8 +82,8 @@ func (l *Ledger) Disagreements(found map[Object]Stored) []string {
 	return out
 }
 
-func (e *entry) disagreement(o Object, found Stored) []string {
-	if found.Payload == e.payload && found.Version == e.version {
+func (e *entry) disagreement(o Object, found Stored, rewrites bool) []string {
+	if found.Payload == e.payload && (found.Version == e.version || rewrites && later(found.Version, e.version)) {
 		return nil
 	}
 	for _, open := range e.open {
@@ -113,4 +118,11 @@ func (l *Ledger) Counts() (present, absent, open int) {
 		}
 	}
 	return present, absent, open
+}
+
+// later reports whether a is a later version than b.
+func later(a, b string) bool {
+	m, err := strconv.ParseInt(a, 10, 64)
+	n, err2 := strconv.ParseInt(b, 10, 64)
+	return err == nil && err2 == nil && m > n
 }

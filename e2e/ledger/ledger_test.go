@@ -43,3 +43,22 @@ func TestLedgerSeesEveryKindOfLoss(t *testing.T) {
 		}
 	}
 }
+
+func TestARewriteMovesTheVersionOnAndNothingElse(t *testing.T) {
+	o := Object{"secrets", "a"}
+	for _, c := range []struct {
+		found Stored
+		want  string
+	}{
+		{Stored{"7", "a"}, ""}, {Stored{"12", "a"}, ""},
+		{Stored{"6", "a"}, "is stored at version 6"}, {Stored{"12", "b"}, "something else"}, {Stored{}, "is gone"},
+	} {
+		l := New()
+		l.Rewrites = true
+		l.Acknowledged(o, "a", "7")
+		got := strings.Join(l.Disagreements(map[Object]Stored{o: c.found}), "\n")
+		if (c.want == "") != (got == "") || !strings.Contains(got, c.want) {
+			t.Errorf("%v: reported %q, want %q", c.found, got, c.want)
+		}
+	}
+}
