@@ -29,7 +29,12 @@ type mutant struct {
 	// differential asks for the differential run even when a unit test notices the
 	// mutant first, and requires that it notices too.
 	differential bool
+	// sealed makes that a run with sealing on, and is for bugs that are none without.
+	sealed bool
 }
+
+// all are all bugs.
+var all = slices.Concat(planted, plantedInSealing)
 
 // unitPackages are the packages whose tests look at the guard from near by.
 var unitPackages = []string{"./etcdapi", "./guard"}
@@ -37,6 +42,7 @@ var unitPackages = []string{"./etcdapi", "./guard"}
 const (
 	root              = "../../.."
 	differentialTest  = "TestTheGuardedMemberAnswersAsStockEtcdDoes"
+	sealedTest        = "TestTheSealedMemberAnswersAsStockEtcdDoes"
 	differentialRoom  = "./member"
 	differentialSteps = "3000"
 )
@@ -53,11 +59,11 @@ func patched(m mutant) ([]byte, error) {
 }
 
 func TestEveryMutantFits(t *testing.T) {
-	if len(planted) < 20 {
-		t.Fatalf("only %d mutants", len(planted))
+	if len(planted) < 20 || len(plantedInSealing) < 12 {
+		t.Fatalf("only %d and %d mutants", len(planted), len(plantedInSealing))
 	}
 	seen := map[string]bool{}
-	for _, m := range planted {
+	for _, m := range all {
 		if seen[m.name] {
 			t.Errorf("two mutants are called %q", m.name)
 		}
@@ -81,7 +87,7 @@ func TestEveryMutantIsNoticed(t *testing.T) {
 		t.Fatalf("the tests fail without a mutant (%s): nothing can be learnt\n%s", strings.Join(failed, ", "), out)
 	}
 	var report strings.Builder
-	for _, m := range planted {
+	for _, m := range all {
 		if !strings.Contains(m.name, *flagOnly) {
 			continue
 		}
@@ -92,10 +98,14 @@ func TestEveryMutantIsNoticed(t *testing.T) {
 			}
 			unit, _ := noticedBy(t, overlay, unitPackages...)
 			by := unit
-			if len(unit) == 0 || m.differential {
-				diff, out := noticedBy(t, overlay, "-run", "^"+differentialTest+"$", differentialRoom,
+			if len(unit) == 0 || m.differential || m.sealed {
+				gate := differentialTest
+				if m.sealed {
+					gate = sealedTest
+				}
+				diff, out := noticedBy(t, overlay, "-run", "^"+gate+"$", differentialRoom,
 					"-args", "-difftest.seed=1", "-difftest.steps="+differentialSteps)
-				if len(diff) == 0 && m.differential {
+				if len(diff) == 0 && (m.differential || m.sealed) {
 					t.Errorf("the differential run does not notice it:\n%s", out)
 				}
 				by = append(by, diff...)

@@ -44,8 +44,8 @@ var planted = []mutant{
 	{
 		name: "a put may go into the reserved space",
 		file: "etcdapi/reserved.go",
-		old:  "_, err := confine(r.Key, nil)\n\treturn err",
-		new:  "return nil",
+		old:  "if _, err := confine(r.Key, nil); err != nil {\n\t\treturn err\n\t}\n\treturn confineLease(r.Lease)",
+		new:  "return confineLease(r.Lease)",
 	},
 	{
 		name: "a compare may look into the reserved space",
@@ -279,8 +279,8 @@ var planted = []mutant{
 	{
 		name:         "an error of etcd is hidden",
 		file:         "guard/guard.go",
-		old:          "answer, err := next(ctx, message)\n\tif err != nil {\n\t\treturn nil, err\n\t}",
-		new:          "answer, err := next(ctx, message)\n\tif err != nil {\n\t\treturn nil, errPermissionDenied\n\t}",
+		old:          "answer, err := g.serve(ctx, r, next)\n\tif err != nil {\n\t\treturn nil, err\n\t}",
+		new:          "answer, err := g.serve(ctx, r, next)\n\tif err != nil {\n\t\treturn nil, errPermissionDenied\n\t}",
 		differential: true,
 	},
 	{

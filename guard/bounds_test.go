@@ -1,0 +1,157 @@
+package guard
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/etcdguard/etcdguard/keyring"
+)
+
+// txnThrough sends a Txn through a guard that seals, to an etcd that answers as told.
+func txnThrough(t *testing.T, m *pb.TxnRequest, etcd func(*pb.TxnRequest) (*pb.TxnResponse, error)) (any, error) {
+	t.Helper()
+	f := newFixture(t)
+	f.useRing(keyring.Static(testRing, keyring.Strict, firstKey))
+	return f.Unary(as("admin"), m, &grpc.UnaryServerInfo{FullMethod: "/etcdserverpb.KV/Txn"},
+		func(_ context.Context, m any) (any, error) { return etcd(m.(*pb.TxnRequest)) })
+}
+
+func byValue(key, value string) *pb.Compare {
+	return &pb.Compare{Key: b(key), Target: pb.Compare_VALUE, TargetUnion: &pb.Compare_Value{Value: b(value)}}
+}
+
+// found answers a Txn that reads with one sealed key for each of its ranges.
+func found(m *pb.TxnRequest) *pb.TxnResponse {
+	a := &pb.TxnResponse{Header: &pb.ResponseHeader{Revision: 10}}
+	for _, op := range m.Success {
+		key := string(op.GetRequestRange().Key)
+		a.Responses = append(a.Responses, &pb.ResponseOp{Response: &pb.ResponseOp_ResponseRange{
+			ResponseRange: &pb.RangeResponse{Kvs: []*mvccpb.KeyValue{stored(firstKey, key, "v", 5)}}}})
+	}
+	return a
+}
+
+func TestATxnIsNotTriedForever(t *testing.T) {
+	tries := 0
+	_, err := txnThrough(t, &pb.TxnRequest{Compare: []*pb.Compare{byValue("k", "v")}, Success: []*pb.RequestOp{putOp("k")}},
+		func(m *pb.TxnRequest) (*pb.TxnResponse, error) {
+			if len(m.Compare) == 0 {
+				return found(m), nil
+			}
+			tries++ // something changed, each time
+			return found(&pb.TxnRequest{Success: m.Failure}), nil
+		})
+	wantCode(t, err, codes.Unavailable, "changed each time", "try again")
+	if tries != compareAttempts {
+		t.Errorf("tried %d times", tries)
+	}
+}
+
+func TestHowMuchCanBeComparedIsBounded(t *testing.T) {
+	ranged := byValue("a", "v")
+	ranged.RangeEnd = b("z")
+	_, err := txnThrough(t, &pb.TxnRequest{Compare: []*pb.Compare{ranged}, Success: []*pb.RequestOp{putOp("k")}},
+		func(m *pb.TxnRequest) (*pb.TxnResponse, error) {
+			if len(m.Compare) > 0 {
+				t.Error("it was carried out")
+			}
+			limit := m.Success[0].GetRequestRange().Limit
+			if limit <= 0 || limit > comparedKeys+1 {
+				t.Errorf("up to %d keys are read", limit)
+			}
+			return &pb.TxnResponse{Header: &pb.ResponseHeader{}, Responses: []*pb.ResponseOp{{Response: &pb.ResponseOp_ResponseRange{
+				ResponseRange: &pb.RangeResponse{Kvs: make([]*mvccpb.KeyValue, limit)}}}}}, nil
+		})
+	wantCode(t, err, codes.ResourceExhausted, "1024 keys at most")
+}
+
+func TestWhatIsTooMuchToOrderIsRefusedBeforeItIsCarriedOut(t *testing.T) {
+	for counted, refused := range map[int64]bool{sortedKeys: false, sortedKeys + 1: true} {
+		sorted := rangeOp("a", "z")
+		sorted.GetRequestRange().SortTarget = pb.RangeRequest_VALUE
+		carried := false
+		_, err := txnThrough(t, &pb.TxnRequest{Success: []*pb.RequestOp{putOp("k"), txnOp(&pb.TxnRequest{Failure: []*pb.RequestOp{sorted}})}},
+			func(m *pb.TxnRequest) (*pb.TxnResponse, error) {
+				if r := m.Success[0].GetRequestRange(); r.GetCountOnly() {
+					return &pb.TxnResponse{Responses: []*pb.ResponseOp{{Response: &pb.ResponseOp_ResponseRange{
+						ResponseRange: &pb.RangeResponse{Count: counted}}}}}, nil
+				}
+				carried = true
+				return nil, errors.New("seen")
+			})
+		if carried == refused {
+			t.Errorf("%d keys: carried out: %v", counted, carried)
+		}
+		if refused {
+			wantCode(t, err, codes.ResourceExhausted, "narrow it")
+		}
+	}
+}
+
+// What etcd answers without its log must not go through it: learners, members that cannot
+// reach the others, and clusters with an alarm raised serve it.
+func TestATxnThatReadsStaysOne(t *testing.T) {
+	read := rangeOp("k", "")
+	read.GetRequestRange().Serializable = true
+	a, err := txnThrough(t, &pb.TxnRequest{Compare: []*pb.Compare{byValue("k", "v"), {Key: b("k"), Target: pb.Compare_MOD, Result: pb.Compare_GREATER}}, Success: []*pb.RequestOp{read}},
+		func(m *pb.TxnRequest) (*pb.TxnResponse, error) {
+			for _, op := range append(m.Success, m.Failure...) {
+				if r := op.GetRequestRange(); r == nil || !r.Serializable {
+					t.Errorf("etcd is asked for %v", op)
+				}
+			}
+			answer := found(m)
+			answer.Succeeded = len(m.Compare) > 0
+			return answer, nil
+		})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a := a.(*pb.TxnResponse); !a.Succeeded || len(a.Responses) != 1 || string(a.Responses[0].GetResponseRange().Kvs[0].Value) != "v" {
+		t.Errorf("the answer is %v", a)
+	}
+}
+
+// noStore is an etcd that nobody asks.
+type noStore struct{ keyring.Store }
+
+func (noStore) RequestTimeout() time.Duration { return time.Second }
+
+// A member that can't confirm the state of its ring serves what needs no seal.
+func TestAMemberThatMayNotWriteStillReads(t *testing.T) {
+	keeper, err := keyring.NewKeeper(keyring.KeeperConfig{Store: noStore{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := newFixture(t)
+	f.useRing(keeper.Ring())
+	keysOnly := rangeOp("k", "")
+	keysOnly.GetRequestRange().KeysOnly = true
+	for _, m := range []proto.Message{
+		&pb.PutRequest{Key: b("k")},
+		&pb.TxnRequest{Failure: []*pb.RequestOp{txnOp(&pb.TxnRequest{Success: []*pb.RequestOp{putOp("k")}})}},
+	} {
+		seen, _, err := f.call(as("admin"), "KV/"+methodOf(m), m)
+		if seen != nil {
+			t.Errorf("%v reached etcd", m)
+		}
+		wantCode(t, err, codes.Unavailable, "this member may not write")
+	}
+	for _, m := range []proto.Message{
+		keysOnly.GetRequestRange(), &pb.DeleteRangeRequest{Key: b("k")},
+		&pb.TxnRequest{Compare: []*pb.Compare{{Key: b("k"), Target: pb.Compare_MOD}}, Success: []*pb.RequestOp{keysOnly}},
+		&pb.TxnRequest{Success: []*pb.RequestOp{deleteOp("k", "")}},
+	} {
+		if seen, _, err := f.call(as("admin"), "KV/"+methodOf(m), m, &pb.TxnResponse{Succeeded: false}); seen == nil {
+			t.Errorf("%v did not reach etcd: %v", m, err)
+		}
+	}
+}
