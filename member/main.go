@@ -18,6 +18,7 @@ import (
 // until it is told to stop or ends by itself, and returns the exit code. SIGHUP
 // reloads, SIGTERM and SIGINT stop, a second one of these stops at once.
 func Main(args []string, stdout, stderr io.Writer) int {
+	keepPrivate()
 	grpc.EnableTracing = false // keeps requests, values included, for /debug/requests
 	options, err := ParseOptions(args, stdout, stderr)
 	if errors.Is(err, errDone) {
