@@ -34,15 +34,25 @@ func (o *opener) Append(dst []byte, kv *mvccpb.KeyValue) ([]byte, error) {
 
 // openRange is the answer to a Range with its values opened, ready to be sent.
 func (g *Guard) openRange(a *pb.RangeResponse) (any, error) {
+	return g.openInto(a, a, func(o codec.Opener) (*codec.Message, error) { return codec.Range(a, o) })
+}
+
+// openChunk is openRange for a chunk of a RangeStream.
+func (g *Guard) openChunk(a *pb.RangeStreamResponse) (any, error) {
+	return g.openInto(a, a.RangeResponse, func(o codec.Opener) (*codec.Message, error) { return codec.RangeStream(a, o) })
+}
+
+// openInto has encode open the values of a, which answer carries.
+func (g *Guard) openInto(answer any, a *pb.RangeResponse, encode func(codec.Opener) (*codec.Message, error)) (any, error) {
 	if g.ring.Phase() == keyring.Off {
-		return a, g.openAll(a.Kvs)
+		return answer, g.openAll(a.Kvs)
 	}
 	o := &opener{guard: g}
-	m, err := codec.Range(a, o)
+	m, err := encode(o)
 	g.metrics.countOpened(o.opened)
 	switch {
 	case errors.Is(err, codec.ErrSize): // the phase changed meanwhile
-		return a, g.openAll(a.Kvs)
+		return answer, g.openAll(a.Kvs)
 	case err != nil:
 		return nil, err
 	}

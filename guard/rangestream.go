@@ -44,9 +44,11 @@ func (s *rangeStream) SendMsg(m any) error {
 		return nil
 	}
 	if !s.keysOnly {
-		if err := s.guard.openAll(answer.RangeResponse.Kvs); err != nil {
+		opened, err := s.guard.openChunk(answer)
+		if err != nil {
 			return err
 		}
+		m = opened
 	}
 	return s.stream.SendMsg(m)
 }
