@@ -17,14 +17,13 @@ type Limits etcdapi.Limits
 // Server is what the server behind the guard has to be given, so that a request
 // within the limits is within its limits, too, once it is sealed and wrapped.
 //
-// The bytes are enough for twice as many puts as one branch may hold. A Txn nested
-// many times over can hold more; one that is larger than max-request-bytes for its
-// seals alone is refused.
+// The bytes are enough for some eight thousand seals. A Txn nested many times over can
+// hold more puts; one that is larger than that for its seals alone is refused.
 func (l Limits) Server() Limits {
-	const wrapping = 64 << 10 // compares on the mod revisions of what a Txn compares by value
+	const wrapping = 512 << 10 // seals; compares on the mod revisions of what a Txn compares by value
 	return Limits{
 		TxnOps:       l.TxnOps + 2*comparedKeys + 1,
-		RequestBytes: l.RequestBytes + 2*l.TxnOps*seal.Overhead + wrapping,
+		RequestBytes: l.RequestBytes + l.TxnOps*seal.Overhead + wrapping,
 	}
 }
 
@@ -39,7 +38,7 @@ func (g *Guard) overLimits(ctx context.Context, m proto.Message) bool {
 	}
 	// The header's size is looked up only for what is near the limit.
 	const header = 1 << 10
-	if most := g.limits.RequestBytes; most > 0 && etcdapi.EntryBytes(m, nil) > most-header &&
+	if most := g.limits.RequestBytes; most > 0 && proto.Size(m) > most-header &&
 		etcdapi.EntryBytes(m, g.etcd.EntryHeader(ctx)) > most {
 		etcdapi.OverRequestBytes(m, g.limits.Server().RequestBytes)
 		over = true
