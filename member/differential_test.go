@@ -143,10 +143,18 @@ func TestTheGuardedMemberKnowsCallersAsStockEtcdDoes(t *testing.T) {
 	}
 	client := issue(pki.Profile{Use: pki.Client, Subject: pkix.Name{CommonName: "client"}})
 	dial := &tls.Config{Certificates: []tls.Certificate{client.TLS()}, RootCAs: authority.CertPool()}
-	difftest.Run(t,
-		difftest.Target{Name: "stock", Address: stock.Start(t, stock.Config{TLS: info}), TLS: dial},
-		difftest.Target{Name: "member", Address: startForDifferential(t, info), TLS: dial},
-		difftest.Options{MaxRequestBytes: stock.MaxRequestBytes, MaxTxnOps: stock.MaxTxnOps, Steps: 1500})
+	options := difftest.Options{MaxRequestBytes: stock.MaxRequestBytes, MaxTxnOps: stock.MaxTxnOps, Steps: 1500}
+	t.Run("member", func(t *testing.T) {
+		difftest.Run(t,
+			difftest.Target{Name: "stock", Address: stock.Start(t, stock.Config{TLS: info}), TLS: dial},
+			difftest.Target{Name: "member", Address: startForDifferential(t, info), TLS: dial}, options)
+	})
+	t.Run("sealed member", func(t *testing.T) {
+		options.Sealed, options.OwnWrites = true, ownWrites
+		difftest.Run(t,
+			difftest.Target{Name: "stock", Address: stock.Start(t, stock.Config{TLS: info}), TLS: dial},
+			difftest.Target{Name: "sealed member", Address: startSealed(t, t.TempDir(), info), TLS: dial}, options)
+	})
 }
 
 func startForDifferential(t *testing.T, info transport.TLSInfo) string {
