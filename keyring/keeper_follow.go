@@ -2,6 +2,7 @@ package keyring
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -220,12 +221,17 @@ func judgeDocuments(stored, last *Document, mirror string) (judgement, error) {
 // one with data it is the operator who takes the first step.
 func (k *Keeper) withoutRing(ctx context.Context, s *keeperState) error {
 	if !s.inForce && len(k.config.Providers) > 0 && !k.learner() {
-		empty, err := k.empty(ctx)
+		unused, err := k.unused(ctx)
 		if err != nil {
 			return err
 		}
-		if empty {
+		if unused {
 			return k.create(ctx, Strict)
+		}
+		// The ring that made it one which is not unused may be another member's, of a
+		// moment ago.
+		if now, _, err := k.read(ctx, false); err != nil || now != nil {
+			return cmp.Or(err, errOvertaken)
 		}
 	}
 	if !s.inForce {
@@ -240,13 +246,14 @@ func (k *Keeper) withoutRing(ctx context.Context, s *keeperState) error {
 	return nil
 }
 
-// empty reports whether no client has a key.
-func (k *Keeper) empty(ctx context.Context) (bool, error) {
-	r, err := k.config.Store.Range(ctx, &pb.RangeRequest{Key: etcdapi.FirstClientKey, RangeEnd: []byte{0}, CountOnly: true})
+// unused reports whether nobody ever had a key: etcd counts revisions from 1. Where
+// keys were and are gone, members without a ring may be open, and write in plaintext.
+func (k *Keeper) unused(ctx context.Context) (bool, error) {
+	r, err := k.config.Store.Range(ctx, &pb.RangeRequest{Key: []byte{0}, RangeEnd: []byte{0}, CountOnly: true})
 	if err != nil {
 		return false, fmt.Errorf("looking whether this cluster is new: %w", err)
 	}
-	return r.Count == 0, nil
+	return r.Count == 0 && r.Header.Revision <= 1, nil
 }
 
 // errOvertaken: another member was first. What it did is looked at next.
@@ -440,5 +447,6 @@ func (k *Keeper) reload(number seal.KeyNumber) bool {
 	if err := k.lookLocked(ctx); err != nil {
 		return false
 	}
-	return k.state.Load().opened.Key(number) != nil
+	now := k.state.Load().opened // nil: the ring is gone
+	return now != nil && now.Key(number) != nil
 }

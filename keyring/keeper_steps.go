@@ -326,7 +326,8 @@ func (k *Keeper) missing(ctx context.Context, o *Opened) (string, error) {
 	return sortedNames(names), nil
 }
 
-// confirms reports whether a member has the document in force.
+// confirms reports whether a member has the document in force. One that refuses what
+// is in etcd may have another of the same generation.
 func (a *acknowledgement) confirms(d *Document) bool {
-	return a.Ring != nil && *a.Ring == d.Ring && a.Generation == d.Generation
+	return a.Waiting == "" && a.Ring != nil && *a.Ring == d.Ring && a.Generation == d.Generation
 }
