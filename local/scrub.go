@@ -99,6 +99,7 @@ func (c *Cluster) Scrub(ctx context.Context, executable string, say func(format 
 	if err := c.compactAll(ctx, say); err != nil {
 		return err
 	}
+	turned := false
 	for _, name := range c.leaderLast(ctx) {
 		left, err := c.residue(ctx, name)
 		if err != nil {
@@ -111,6 +112,12 @@ func (c *Cluster) Scrub(ctx context.Context, executable string, say func(format 
 		if len(c.places) == 1 {
 			return withHint("add two members (etcdguard up --members 3 makes such a cluster), or restore a snapshot into a new directory",
 				"scrubbing: %d values are left in the log of %s, and a cluster of one member has nobody to be rebuilt from", left.Old(), name)
+		}
+		if !turned {
+			if err := c.turnLog(ctx, say); err != nil {
+				return err
+			}
+			turned = true
 		}
 		say("%s: %d values are left in its log and free space; it is rebuilt from the others", name, left.Old())
 		if err := c.Rebuild(ctx, executable, name, say); err != nil {
@@ -171,6 +178,29 @@ func (c *Cluster) compactAll(ctx context.Context, say func(string, ...any)) erro
 		}
 	}
 	return nil
+}
+
+// turnLog has the members let go of the beginning of the raft log. Each keeps all of it
+// in memory for the first hundred entries after a start (server.go,
+// memorySnapshotCount), and as long as it does, a new member is given the old entries
+// one by one, old values and all; after that it is given a snapshot. A lease is an
+// entry, and changes no revision.
+func (c *Cluster) turnLog(ctx context.Context, say func(string, ...any)) error {
+	const entries = 128
+	say("turning the raft log over")
+	return c.onOne(ctx, func(ctx context.Context, conn *grpc.ClientConn) error {
+		leases := pb.NewLeaseClient(conn)
+		for range entries / 2 {
+			granted, err := leases.LeaseGrant(ctx, &pb.LeaseGrantRequest{TTL: 60})
+			if err != nil {
+				return err
+			}
+			if _, err := leases.LeaseRevoke(ctx, &pb.LeaseRevokeRequest{ID: granted.ID}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // scrubCall bounds one call of a scrub: compactions and defragmentations take time.

@@ -57,6 +57,7 @@ func TestScripts(t *testing.T) {
 			"interval": killedAtEveryStep,
 			"run-for":  interrupted,
 			"new-ring": newRing,
+			"merge":    mergeReport,
 		},
 	})
 }
@@ -190,4 +191,14 @@ func interrupted(ts *testscript.TestScript, neg bool, args []string) {
 	if err != nil || !stays {
 		ts.Fatalf("up --foreground: %v, said:\n%s", err, strings.Join(all, "\n"))
 	}
+}
+
+// mergeReport runs "etcdguard prove merge --partial" with the public key in a file:
+//
+//	merge KEYFILE REPORT
+func mergeReport(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: merge KEYFILE REPORT")
+	}
+	ts.Check(ts.Exec("etcdguard", "prove", "merge", "--partial", "--key", strings.TrimSpace(ts.ReadFile(args[0])), args[1]))
 }
