@@ -73,11 +73,19 @@ func TestThePagesExamplesAreGood(t *testing.T) {
 		if name == nil {
 			t.Fatalf("an example without a name:\n%s", text)
 		}
-		check(t, os.WriteFile(filepath.Join(dir, name[1]), []byte(text), 0o600))
 		files++
+		if strings.Contains(text, "sealing:") {
+			name[1] = "sealed.yaml"
+		}
+		check(t, os.WriteFile(filepath.Join(dir, name[1]), []byte(text), 0o600))
 	}
-	if files != 2 {
+	if files != 3 {
 		t.Fatalf("%d examples", files)
+	}
+	sealed, err := LoadGuardConfig(filepath.Join(dir, "sealed.yaml"))
+	check(t, err)
+	if sealed.Sealing == nil || len(sealed.Sealing.Providers) != 1 {
+		t.Errorf("the example of sealing is read as %+v", sealed.Sealing)
 	}
 	c, err := LoadGuardConfig(filepath.Join(dir, "guard.yaml"))
 	check(t, err)
