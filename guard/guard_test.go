@@ -472,3 +472,18 @@ func TestHealthNeedsBothEtcdAndTheGuard(t *testing.T) {
 		t.Error("not ready, and serving")
 	}
 }
+
+func TestNamesThatEtcdCannotStoreAreRefused(t *testing.T) {
+	f := newFixture(t)
+	name := strings.Repeat("n", 32<<10)
+	for method, of := range map[string]func(string) proto.Message{
+		"Auth/UserAdd": func(n string) proto.Message { return &pb.AuthUserAddRequest{Name: n} },
+		"Auth/RoleAdd": func(n string) proto.Message { return &pb.AuthRoleAddRequest{Name: n} },
+	} {
+		f.mustPass("admin", method, of(name))
+		seen, _, err := f.call(as("admin"), method, of(name+"n"))
+		if seen != nil || err != rpctypes.ErrGRPCRequestTooLarge {
+			t.Errorf("%s: got %v", method, err)
+		}
+	}
+}

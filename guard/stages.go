@@ -61,7 +61,7 @@ func (g *Guard) confine(_ context.Context, r *Request) error {
 }
 
 // refuseFatal makes up for checks that etcd lacks, in the words that it has for such
-// requests elsewhere. Both end up in the raft log, where they harm every member, and
+// requests elsewhere. All of them end up in the raft log, where they harm every member, and
 // again at every start.
 func (g *Guard) refuseFatal(_ context.Context, r *Request) error {
 	var answer error
@@ -76,9 +76,23 @@ func (g *Guard) refuseFatal(_ context.Context, r *Request) error {
 		if _, err := types.NewURLs(m.PeerURLs); err != nil && g.etcd.HasMember(m.ID) {
 			answer = rpctypes.ErrGRPCMemberBadURLs
 		}
+	case *pb.AuthUserAddRequest:
+		answer = nameTooLong(m.Name)
+	case *pb.AuthRoleAddRequest:
+		answer = nameTooLong(m.Name)
 	}
 	if answer != nil {
 		g.count(r.caller, r.action, refused)
 	}
 	return answer
+}
+
+// nameTooLong is the answer to a name that etcd's database does not take for a key
+// (bbolt, MaxKeySize), which etcd finds out when it is too late.
+func nameTooLong(name string) error {
+	const most = 32 << 10
+	if len(name) > most {
+		return errTooLarge
+	}
+	return nil
 }
