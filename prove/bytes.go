@@ -17,6 +17,8 @@ type search struct {
 	found map[string]string // needle's name → the first file it was in
 	// unread is what could not be looked at.
 	unread []string
+
+	followed map[string]bool // where paths led to
 }
 
 // needle is a string of bytes to look for, under a name that may be shown.
@@ -26,34 +28,52 @@ type needle struct {
 }
 
 // find reads every regular file under the roots from end to end and looks for the
-// needles. A file that goes away meanwhile (a running member renames and removes)
-// was not there; whatever else cannot be read is said.
+// needles. Symbolic links are followed: an etcd's logs are often on another device. A
+// file that goes away meanwhile (a running member renames and removes) was not there;
+// whatever else cannot be read is said.
 func find(roots []string, needles ...needle) (search, error) {
-	s := search{found: map[string]string{}}
+	s := search{found: map[string]string{}, followed: map[string]bool{}}
 	buf := make([]byte, 1<<20)
 	for _, root := range roots {
-		err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-			switch {
-			case errors.Is(err, fs.ErrNotExist) && path != root:
-				return nil
-			case err != nil && path == root:
-				return err
-			case err != nil:
-				s.unread = append(s.unread, err.Error())
-				return nil
-			case !d.Type().IsRegular():
-				return nil
-			}
-			if err := s.file(path, buf, needles); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				s.unread = append(s.unread, err.Error())
-			}
-			return nil
-		})
-		if err != nil {
+		if err := s.follow(root, buf, needles); err != nil {
 			return s, fmt.Errorf("looking through %s: %w", root, err)
 		}
 	}
 	return s, nil
+}
+
+func (s *search) walk(root string, buf []byte, needles []needle) error {
+	return filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case errors.Is(err, fs.ErrNotExist) && path != root:
+			return nil
+		case err != nil && path == root:
+			return err
+		case err != nil:
+		case d.Type()&fs.ModeSymlink != 0:
+			err = s.follow(path, buf, needles)
+		case d.Type()&fs.ModeDevice != 0:
+			err = fmt.Errorf("%s is a device", path)
+		case d.Type().IsRegular():
+			if err = s.file(path, buf, needles); errors.Is(err, fs.ErrNotExist) {
+				return nil
+			}
+		}
+		if err != nil {
+			s.unread = append(s.unread, err.Error())
+		}
+		return nil
+	})
+}
+
+// follow looks through what a path leads to, once.
+func (s *search) follow(path string, buf []byte, needles []needle) error {
+	target, err := filepath.EvalSymlinks(path)
+	if err != nil || s.followed[target] {
+		return err
+	}
+	s.followed[target] = true
+	return s.walk(target, buf, needles)
 }
 
 // file looks through one file in pieces that overlap by the longest needle.
