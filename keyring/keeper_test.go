@@ -168,6 +168,21 @@ func TestDataWithoutARingIsLeftAlone(t *testing.T) {
 	}
 }
 
+// A client that is faster than the ring keeps what it wrote, and the cluster its phase.
+func TestAClientIsFasterThanTheRing(t *testing.T) {
+	c := newCluster(t, "m1")
+	s := c.seat(t, 1, kmstest.New("local"))
+	s.onTxn(func(*pb.TxnRequest) error {
+		if c.value("/a") == nil {
+			c.write("/a", []byte("plain"))
+		}
+		return nil
+	})
+	if k := s.open(); k.Ring().Phase() != Off || c.value(DocumentKey) != nil {
+		t.Errorf("phase %v over a value in plaintext", k.Ring().Phase())
+	}
+}
+
 func TestALearnerMakesNoRing(t *testing.T) {
 	c := newCluster(t, "m1")
 	c.members[0].Learner = true

@@ -131,6 +131,12 @@ func TestAMemberThatWaitsForItsKeysKeepsItsDoorShut(t *testing.T) {
 		t.Errorf("a read: %v", err)
 	}
 	says("a read", err.Error())
+	if _, err := c.Put(withTimeout(t), "/w/a", "2"); err == nil {
+		t.Error("a write was taken")
+	}
+	if r, err := c.MemberList(withTimeout(t)); err != nil || len(r.Members) != 1 {
+		t.Errorf("the member list: %v, %v", r, err) // no key is needed for it, and it may be the cure
+	}
 	_, err = w.client("stranger").Get(withTimeout(t), "/w/a")
 	if err == nil || strings.Contains(err.Error(), "provider") {
 		t.Errorf("a stranger's read: %v", err)
