@@ -11,9 +11,28 @@ import (
 // ValueCompares are the compares on VALUE of t, at every depth and in both branches,
 // in the order in which WalkTxn comes by them.
 func ValueCompares(t *pb.TxnRequest) []*pb.Compare {
+	if !comparesValues(t) {
+		return nil // as a rule, and without garbage
+	}
 	var found valueCompares
 	_ = WalkTxn(t, &found) // fails on nothing
 	return found
+}
+
+func comparesValues(t *pb.TxnRequest) bool {
+	for _, c := range t.Compare {
+		if c.Target == pb.Compare_VALUE {
+			return true
+		}
+	}
+	for _, branch := range [...][]*pb.RequestOp{t.Success, t.Failure} {
+		for _, op := range branch {
+			if r, ok := op.GetRequest().(*pb.RequestOp_RequestTxn); ok && comparesValues(r.RequestTxn) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 type valueCompares []*pb.Compare
@@ -199,7 +218,7 @@ func ReadsOnly(t *pb.TxnRequest) bool {
 func Serializable(t *pb.TxnRequest) bool { return everyRange(t, (*pb.RangeRequest).GetSerializable) }
 
 func everyRange(t *pb.TxnRequest, is func(*pb.RangeRequest) bool) bool {
-	for _, branch := range [][]*pb.RequestOp{t.Success, t.Failure} {
+	for _, branch := range [...][]*pb.RequestOp{t.Success, t.Failure} {
 		for _, op := range branch {
 			if r := op.GetRequestRange(); r == nil || !is(r) {
 				return false

@@ -56,7 +56,7 @@ type sortedRanges map[*pb.RangeRequest]*pb.RangeRequest
 // unsort takes the order by VALUE from the ranges of a Txn.
 func (g *Guard) unsort(m *pb.TxnRequest) sortedRanges {
 	var sorted sortedRanges
-	for _, branch := range [][]*pb.RequestOp{m.Success, m.Failure} {
+	for _, branch := range [...][]*pb.RequestOp{m.Success, m.Failure} {
 		for _, op := range branch {
 			switch r := op.GetRequest().(type) {
 			case *pb.RequestOp_RequestRange:

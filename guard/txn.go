@@ -46,7 +46,7 @@ func (g *Guard) writeTxn(ctx context.Context, m *pb.TxnRequest, byValue []*pb.Co
 		return nil, nil, err
 	}
 	defer func() { endWrite(w, err) }()
-	if err := etcdapi.WalkTxn(m, sealer{g, w}); err != nil {
+	if err := g.sealTxn(w, m); err != nil {
 		return nil, nil, err
 	}
 	return g.settleTxn(ctx, m, byValue, next)
@@ -74,16 +74,24 @@ func (g *Guard) settleTxn(ctx context.Context, m *pb.TxnRequest, byValue []*pb.C
 	return answer, sorted, err
 }
 
-// sealer is a TxnVisitor that seals each put, in both branches.
-type sealer struct {
-	g *Guard
-	w keyring.Write
+// sealTxn seals each put, in both branches and at every depth.
+func (g *Guard) sealTxn(w keyring.Write, m *pb.TxnRequest) error {
+	for _, branch := range [...][]*pb.RequestOp{m.Success, m.Failure} {
+		for _, op := range branch {
+			var err error
+			switch r := op.GetRequest().(type) {
+			case *pb.RequestOp_RequestPut:
+				err = g.sealPut(w, r.RequestPut)
+			case *pb.RequestOp_RequestTxn:
+				err = g.sealTxn(w, r.RequestTxn)
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
-
-func (s sealer) VisitPut(m *pb.PutRequest) error             { return s.g.sealPut(s.w, m) }
-func (sealer) VisitCompare(*pb.Compare) error                { return nil }
-func (sealer) VisitRange(*pb.RangeRequest) error             { return nil }
-func (sealer) VisitDeleteRange(*pb.DeleteRangeRequest) error { return nil }
 
 // openTxn opens the answers of the branch that was taken, at every depth; they
 // mirror its operations.

@@ -17,6 +17,10 @@
 // table. A run consists of epochs of 500 requests, each with a seed and an empty
 // store of its own, so that what a report names can be replayed alone.
 //
+// Values are few, so that compares on VALUE hit and orders by VALUE tie, and most begin
+// with Marker: who stores other bytes than it was sent can be searched for it. Where
+// values travel is counted, too, and asserted (wantShapes).
+//
 // Three things are left out. Keys that start with \x00 belong to the guard; only
 // ranges that start at \x00 and go on beyond are asked for. Nothing is sent that
 // would harm a stock etcd: shapes of Txn that it mishandles (see writes), voting

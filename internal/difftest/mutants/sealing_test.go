@@ -11,8 +11,20 @@ var plantedInSealing = []mutant{
 	{
 		name: "puts in a Txn are not sealed",
 		file: "guard/txn.go",
-		old:  "return s.g.sealPut(s.w, m) }",
-		new:  "return nil }", sealed: true,
+		old:  "err = g.sealPut(w, r.RequestPut)",
+		new:  "_ = r.RequestPut", sealed: true,
+	},
+	{
+		name: "puts in a nested Txn are not sealed",
+		file: "guard/txn.go",
+		old:  "err = g.sealTxn(w, r.RequestTxn)",
+		new:  "_ = r.RequestTxn", sealed: true,
+	},
+	{
+		name: "puts in the second branch are not sealed",
+		file: "guard/txn.go",
+		old:  "for _, branch := range [...][]*pb.RequestOp{m.Success, m.Failure} {",
+		new:  "for _, branch := range [...][]*pb.RequestOp{m.Success} {", sealed: true,
 	},
 	{
 		name: "a sealed value is bound to no name",
