@@ -5,10 +5,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"mime"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -202,18 +204,48 @@ func decode[Request any](body io.Reader) (request Request, _ *Error) {
 	if err != nil {
 		return request, refusal(http.StatusBadRequest, "reading the request: "+err.Error(), "")
 	}
-	decoder := json.NewDecoder(bytes.NewReader(data))
-	decoder.DisallowUnknownFields()
-	err = decoder.Decode(&request)
-	if err == nil {
-		if _, more := decoder.Token(); more != io.EOF {
-			err = errors.New("something follows its end")
-		}
+	if err = checkObject(data); err == nil {
+		decoder := json.NewDecoder(bytes.NewReader(data))
+		decoder.DisallowUnknownFields()
+		err = decoder.Decode(&request)
 	}
 	if err != nil {
 		return request, refusal(http.StatusBadRequest, "reading the request: "+err.Error(), "")
 	}
 	return request, nil
+}
+
+// checkObject refuses what is no single JSON object with each field once: null would
+// be an empty request, and of two fields of one name the last would count.
+func checkObject(data []byte) error {
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	if open, err := decoder.Token(); err != nil {
+		return err
+	} else if open != json.Delim('{') {
+		return errors.New("it is no object")
+	}
+	for seen := map[string]bool{}; decoder.More(); {
+		name, err := decoder.Token()
+		if err != nil {
+			return err
+		}
+		field := strings.ToLower(name.(string)) // encoding/json takes either case
+		if seen[field] {
+			return fmt.Errorf("the field %q is given twice", field)
+		}
+		seen[field] = true
+		var value json.RawMessage
+		if err := decoder.Decode(&value); err != nil {
+			return err
+		}
+	}
+	if _, err := decoder.Token(); err != nil {
+		return err
+	}
+	if _, err := decoder.Token(); err != io.EOF {
+		return errors.New("something follows its end")
+	}
+	return nil
 }
 
 func refusal(status int, message, fix string) *Error {

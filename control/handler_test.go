@@ -367,3 +367,42 @@ func TestAMemberThatIsNotConfiguredSaysSo(t *testing.T) {
 		t.Errorf("who asked for what is not in the log:\n%s", w.log.String())
 	}
 }
+
+// TestRequestsAreReadStrictly goes over every call: what is no object of its own
+// fields, each once, is none.
+func TestRequestsAreReadStrictly(t *testing.T) {
+	w := newWorld(t, keyring.Strict, true)
+	for _, a := range etcdapi.Actions() {
+		path := etcdapi.AdminPath(a)
+		if path == "" || a == etcdapi.SealStatus || a == etcdapi.RingExport {
+			continue
+		}
+		for _, body := range []string{`null`, ` null `, `[]`, `"x"`, `{"nobody":1}`, `{"number":1,"number":1}`, `{"dryRun":true,"DRYRUN":false}`,
+			`{"action":"list","Action":"drop"}`, `{}{}`, `{} x`, `{"to":"strict"}}`, ``} {
+			r := httptest.NewRequest("POST", path, strings.NewReader(body))
+			r.Header.Set("Content-Type", "application/json")
+			answer := httptest.NewRecorder()
+			w.h.ServeHTTP(answer, r)
+			if answer.Code != http.StatusBadRequest {
+				t.Errorf("%v %s: %d, %s", a, body, answer.Code, answer.Body)
+			}
+		}
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	for _, seed := range []string{`{}`, `{"prefix":"/a","dryRun":true}`, `{"prefix":"/a","prefix":"/b"}`, `null`, `{"rate":1e99}`, `{"a":{"a":[{}]}}`} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		r, failure := decode[ResealRequest](strings.NewReader(string(data)))
+		if failure != nil {
+			return
+		}
+		again, err := json.Marshal(r)
+		check(t, err)
+		if same, failure := decode[ResealRequest](strings.NewReader(string(again))); failure != nil || same != r {
+			t.Errorf("%q is %+v, and that is %+v (%v)", data, r, same, failure)
+		}
+	})
+}

@@ -30,10 +30,8 @@ func newStream(w http.ResponseWriter, beat time.Duration) *stream {
 	return &stream{w: w, control: http.NewResponseController(w), beat: beat, ended: make(chan struct{}), cancel: func(error) {}}
 }
 
-// context is the call's: it ends with the caller. The server's deadlines are for short
-// requests; the one for reading would end this one, and each line has its own.
+// context is the call's: it ends with the caller.
 func (s *stream) context(ctx context.Context) context.Context {
-	_ = s.control.SetReadDeadline(time.Time{}) // a writer without deadlines has none to end
 	ctx, s.cancel = context.WithCancelCause(ctx)
 	go s.beatOn(ctx)
 	return ctx
@@ -84,6 +82,7 @@ func (s *stream) write(e Event) {
 		return
 	}
 	s.last = time.Now()
+	// The server's own deadline is for short requests: each line has one of its own.
 	_ = s.control.SetWriteDeadline(s.last.Add(lineTime))
 	if !s.begun {
 		plain(s.w, http.StatusOK)

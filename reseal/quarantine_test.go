@@ -4,6 +4,7 @@ import (
 	"errors"
 	"testing"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdguard/etcdguard/etcdapi"
@@ -68,6 +69,12 @@ func TestQuarantine(t *testing.T) {
 	w.putSealed(1, "/leased", "newer")
 	if err := Restore(ctx(t), w.store, []byte("/leased"), leased); !errors.Is(err, ErrTaken) {
 		t.Errorf("over a newer value: %v", err)
+	}
+	racing := between{w.store, func(*pb.TxnRequest) error { w.putSealed(1, "/leased", "newer"); return nil }}
+	_, err = w.Delete(ctx(t), "/leased")
+	check(t, err)
+	if err := Restore(ctx(t), racing, []byte("/leased"), leased); !errors.Is(err, ErrNotThere) {
+		t.Errorf("over a value written meanwhile: %v", err)
 	}
 	check(t, Drop(ctx(t), w.store, r, []byte("/leased"), leased))
 	if kept, err := ListQuarantined(ctx(t), w.store); err != nil || len(kept) != 0 {
