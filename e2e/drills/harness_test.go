@@ -66,7 +66,7 @@ func TestTheLoadNoticesWhatIsDoneBehindItsBack(t *testing.T) {
 		time.Sleep(50 * time.Millisecond)
 	}
 	stop()
-	honest := everything(t, h.Cluster, h.Members[0])
+	honest := everything(t, h.Cluster, h.Members[0], l.prefix)
 	if d := l.differences(honest); len(d) > 0 {
 		t.Fatalf("nothing was done, and the load says %q", d)
 	}

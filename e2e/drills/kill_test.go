@@ -31,7 +31,8 @@ func TestNothingIsLostWhoeverIsKilled(t *testing.T) {
 
 	// However few kills were asked for, it is not over before a whole round is.
 	for k.done < *kills || k.operator.rounds.Load() == 0 && !ended(stopped) {
-		time.Sleep(time.Duration(100+rand.IntN(1400)) * time.Millisecond)
+		// Most strikes come soon after the last, some let the operator get somewhere.
+		time.Sleep(time.Duration(rand.ExpFloat64() * float64(2*time.Second)))
 		k.strike()
 		if t.Failed() {
 			break
@@ -42,6 +43,7 @@ func TestNothingIsLostWhoeverIsKilled(t *testing.T) {
 	t.Logf("%d members and %d commands killed, all members at once %d times; %d rounds of the operator, %d commands, %d of them repeated; "+
 		"%d databases read, %d of them in phase strict",
 		k.members, k.commands, k.blackouts, k.operator.rounds.Load(), k.operator.runs.Load(), k.operator.repeated.Load(), k.read, k.readStrict)
+	t.Logf("what the operator was told, and tried again:\n%s", k.operator.said())
 	d.mustSeal(t, "enable", "--yes")
 	mark := l.regime.begin(true)
 	for before := l.acknowledged.Load(); l.acknowledged.Load() < before+100; {

@@ -33,6 +33,7 @@ type load struct {
 	client *clientv3.Client
 	ledger *ledger.Ledger
 	regime *regime
+	prefix string
 
 	acknowledged, unanswered, rewritten atomic.Int64
 
@@ -40,9 +41,13 @@ type load struct {
 	strange []string // what must not be, and was seen while running
 }
 
-// startLoad runs a load on c until stop is called, which waits until it has ended.
-func startLoad(t testing.TB, c *cluster.Cluster, r *regime) (l *load, stop func()) {
-	l = &load{client: c.Etcd(t, c.TLS(t, "admin")), ledger: ledger.New(), regime: r}
+// startLoad runs a load on members of c, or on all, until stop is called, which waits
+// until it has ended.
+func startLoad(t testing.TB, c *cluster.Cluster, r *regime, members ...*cluster.Member) (l *load, stop func()) {
+	l = &load{client: c.Etcd(t, c.TLS(t, "admin"), members...), ledger: ledger.New(), regime: r, prefix: prefix}
+	for _, m := range members {
+		l.prefix += m.Name + "/"
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var group sync.WaitGroup
 	for n := range writers {
@@ -68,7 +73,7 @@ func (l *load) write(ctx context.Context, writer int) {
 	var keys []*key
 	for born := 0; ctx.Err() == nil; {
 		if len(keys) < 8 {
-			keys = append(keys, &key{name: fmt.Sprintf("%s%d/%06d", prefix, writer, born), tried: map[string]bool{}})
+			keys = append(keys, &key{name: fmt.Sprintf("%s%d/%06d", l.prefix, writer, born), tried: map[string]bool{}})
 			born++
 		}
 		i := rand.IntN(len(keys))
@@ -145,7 +150,7 @@ func (l *load) note(format string, args ...any) {
 func (l *load) agrees(t testing.TB, c *cluster.Cluster) {
 	t.Helper()
 	for _, m := range c.Members {
-		differences := l.differences(everything(t, c, m))
+		differences := l.differences(everything(t, c, m, l.prefix))
 		for _, d := range differences[:min(len(differences), 10)] {
 			t.Errorf("%s: %s", m.Name, d)
 		}

@@ -3,6 +3,8 @@ package drills
 import (
 	"context"
 	"fmt"
+	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -21,8 +23,9 @@ type operator struct {
 	rounds, runs, repeated atomic.Int64
 	doing                  atomic.Value // string, for messages
 
-	mu   sync.Mutex
-	kill context.CancelFunc // of the command that runs
+	mu     sync.Mutex
+	kill   context.CancelFunc // of the command that runs
+	errors map[string]int     // what commands that failed said, without what differs
 }
 
 // step is something that an operator does. It must be resumable: run again after it
@@ -66,12 +69,38 @@ func (o *operator) step(s step) bool {
 			return true
 		}
 		o.repeated.Add(1)
+		o.note(s.name, err)
 		if time.Since(began) > stubborn {
-			o.t.Errorf("the operator gives up: %s still fails after %v of trying: %v", s.name, stubborn, err)
+			o.t.Errorf("the operator gives up: %s still fails after %v of trying: %v\n%s", s.name, stubborn, err, o.said())
 			return false
 		}
 		time.Sleep(200 * time.Millisecond)
 	}
+}
+
+var differs = regexp.MustCompile(`[0-9a-f]{16}|[0-9]+|https://\S+`)
+
+func (o *operator) note(step string, err error) {
+	text := step + ": " + strings.TrimSpace(differs.ReplaceAllString(err.Error(), "…"))
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.errors == nil {
+		o.errors = map[string]int{}
+	}
+	o.errors[text[:min(len(text), 400)]]++
+}
+
+// said is what went wrong and was tried again, one a line.
+func (o *operator) said() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	var lines []string
+	for text, n := range o.errors {
+		lines = append(lines, fmt.Sprintf("%4d × %s", n, strings.ReplaceAll(text, "\n", " / ")))
+	}
+	slices.Sort(lines)
+	slices.Reverse(lines)
+	return strings.Join(lines, "\n")
 }
 
 // interrupt kills the command that runs, if one does.

@@ -140,8 +140,8 @@ func formsOf(all []revision) (f forms) {
 	return f
 }
 
-// everything is all keys of the load, as the member serves them.
-func everything(t testing.TB, c *cluster.Cluster, m *cluster.Member) []*mvccpb.KeyValue {
+// everything is all keys with a prefix, as the member serves them.
+func everything(t testing.TB, c *cluster.Cluster, m *cluster.Member, prefix string) []*mvccpb.KeyValue {
 	t.Helper()
 	client := c.Etcd(t, c.TLS(t, "admin"), m)
 	defer client.Close()
