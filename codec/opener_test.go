@@ -36,7 +36,7 @@ func (h *halved) Append(dst []byte, kv *mvccpb.KeyValue) ([]byte, error) {
 
 func TestValuesAreOpenedWhereTheyLeaveFrom(t *testing.T) {
 	r := random{rand.New(rand.NewPCG(3, 4))}
-	for range 500 {
+	for range 200 {
 		m := r.ranges()
 		want := proto.CloneOf(m)
 		for _, kv := range want.Kvs {
