@@ -74,6 +74,11 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 			return nil, err
 		}
 	}
+	// A counter that begins to exist with the first fault has no rise to alert on.
+	for _, r := range reasons {
+		m.unreadable.WithLabelValues(r.word)
+	}
+	m.unreadable.WithLabelValues(reasonOf(nil))
 	return m, nil
 }
 
