@@ -202,7 +202,8 @@ func TestASignedReportIsReadOrRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	made := Report{Version: 1, Host: "h", Nodes: []string{"m1"}, Findings: []Finding{{Claim: "door", Node: "m1", Result: Failed}}}
+	made := wholeReport()
+	made.Findings[0].Result = Failed
 	note, err := made.Sign(key)
 	if err != nil {
 		t.Fatal(err)

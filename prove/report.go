@@ -89,7 +89,35 @@ func ReadReport(data []byte, public ...string) (r Report, err error) {
 	}
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()
-	return r, dec.Decode(&r)
+	if err := dec.Decode(&r); err != nil {
+		return r, err
+	}
+	return r, r.check()
+}
+
+// check refuses what would be taken for good because it is not understood, or because
+// something was taken out: every report has every claim for each of its nodes.
+func (r Report) check() error {
+	if len(r.Nodes) == 0 {
+		return errors.New("it names no node")
+	}
+	said := map[[2]string]bool{}
+	for _, f := range r.Findings {
+		switch f.Result {
+		case Held, Failed, NotTried:
+		default:
+			return fmt.Errorf("it says %q of %q, which is none of %q, %q and %q", f.Result, f.Claim, Held, Failed, NotTried)
+		}
+		said[[2]string{f.Claim, f.Node}] = true
+	}
+	for _, c := range slices.Concat(doors, stored) {
+		for _, n := range r.Nodes {
+			if !said[[2]string{c.name, n}] {
+				return fmt.Errorf("it says nothing of %q on %q; it is not whole, or of another version of etcdguard", c.name, n)
+			}
+		}
+	}
+	return nil
 }
 
 // Failed are the findings that show a claim to be wrong.

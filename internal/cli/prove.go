@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -153,6 +155,8 @@ func verdict(r prove.Report, partial bool) error {
 	return nil
 }
 
+// printFindings shows a report, which may be a stranger's file: nothing of it speaks to
+// the terminal.
 func printFindings(w io.Writer, r prove.Report) error {
 	rows := [][]any{{"CLAIM", "MEMBER", "RESULT", "HOW"}}
 	last := ""
@@ -162,7 +166,7 @@ func printFindings(w io.Writer, r prove.Report) error {
 			how = "″"
 		}
 		last = f.Claim
-		rows = append(rows, []any{f.Claim, f.Node, f.Result, how})
+		rows = append(rows, []any{shown(f.Claim), shown(f.Node), f.Result, shown(how)})
 	}
 	if err := table(w, rows...); err != nil {
 		return err
@@ -171,25 +175,36 @@ func printFindings(w io.Writer, r prove.Report) error {
 	for _, f := range r.Findings {
 		switch {
 		case f.Result == prove.Failed:
-			fmt.Fprintf(w, "FAILED     %s, %s: %s\n", f.Claim, f.Node, f.Detail)
+			fmt.Fprintf(w, "FAILED     %s, %s: %s\n", shown(f.Claim), shown(f.Node), shown(f.Detail))
 		case f.Result == prove.NotTried:
-			fmt.Fprintf(w, "NOT TRIED  %s, %s: %s\n", f.Claim, f.Node, f.Detail)
+			fmt.Fprintf(w, "NOT TRIED  %s, %s: %s\n", shown(f.Claim), shown(f.Node), shown(f.Detail))
 		case f.Detail != "":
-			fmt.Fprintf(w, "seen       %s, %s: %s\n", f.Claim, f.Node, f.Detail)
+			fmt.Fprintf(w, "seen       %s, %s: %s\n", shown(f.Claim), shown(f.Node), shown(f.Detail))
 		}
 	}
 	fmt.Fprintln(w, "\nAround the members, and not in their hands:")
 	for _, n := range r.Surroundings {
 		for _, s := range n.Are {
-			fmt.Fprintf(w, "  %-8s %s, %s: %s\n", s.State, n.Node, s.What, s.Seen)
+			fmt.Fprintf(w, "  %-8s %s, %s: %s\n", shown(string(s.State)), shown(n.Node), shown(s.What), shown(s.Seen))
 			if s.Advice != "" {
-				fmt.Fprintf(w, "           %s\n", s.Advice)
+				fmt.Fprintf(w, "           %s\n", shown(s.Advice))
 			}
 		}
 	}
 	fmt.Fprintln(w, "\nNot looked at:")
 	for _, s := range r.NotLookedAt {
-		fmt.Fprintln(w, "  "+s)
+		fmt.Fprintln(w, "  "+shown(s))
 	}
 	return nil
+}
+
+// shown is text that can't speak to the terminal, nor pass for another line.
+func shown(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if r == '\n' || unicode.IsPrint(r) {
+			return r
+		}
+		return '\ufffd'
+	}, s)
+	return strings.ReplaceAll(s, "\n", "\n           ")
 }
