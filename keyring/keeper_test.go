@@ -242,6 +242,19 @@ func TestUpAndDownAgain(t *testing.T) {
 	}
 }
 
+// A presence that is late must not outlive the ring: what sealing leaves behind is
+// plain etcd data.
+func TestNoPresenceWithoutARing(t *testing.T) {
+	c := newCluster(t, "m1")
+	c.write("/a", []byte("plain"))
+	p := &presence{Keeper: c.seat(t, 1, kmstest.New("local")).open()}
+	check(t, p.keepLease(background(t)))
+	check(t, p.put(background(t), acknowledgement{Boot: "late"}))
+	if n := c.count(ReservedPrefix); n != 0 {
+		t.Errorf("%d keys of its own without a ring", n)
+	}
+}
+
 func TestACheckStopsAStep(t *testing.T) {
 	c := newCluster(t, "m1")
 	c.write("/a", []byte("plain"))
