@@ -11,8 +11,8 @@ import (
 )
 
 // The real etcd hands one event to both watchers, and writes PrevKv into it for one of
-// them. Under the race detector this shows that the guard reads it for that one alone.
-// (With fragments etcd itself reads it: its sendFragments takes the size of all.)
+// them; the other must not be shown it. That the guard does not even look at it, the
+// race detector sees in guard's TestOnlyWhoAskedSeesThePreviousValue.
 func TestTwoWatchersOfASealedKey(t *testing.T) {
 	address := startSealed(t, t.TempDir(), transport.TLSInfo{})
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
