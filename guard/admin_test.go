@@ -1,11 +1,13 @@
 package guard
 
 import (
+	"context"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc/peer"
 
@@ -63,6 +65,40 @@ rules:
 	}
 	if calls < 3*5*8 {
 		t.Fatalf("only %d calls were tried", calls)
+	}
+}
+
+// A call waits for members as long as it takes, and reseals for hours.
+func TestACallEndsWithTheRuleThatAllowedIt(t *testing.T) {
+	f := newFixture(t)
+	begun, ended := make(chan struct{}, 2), make(chan error, 2)
+	h := f.HTTP(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		begun <- struct{}{}
+		select {
+		case <-r.Context().Done():
+			ended <- context.Cause(r.Context())
+		case <-time.After(time.Minute):
+			ended <- nil
+		}
+	}))
+	for range 2 {
+		p, _ := peer.FromContext(as("admin"))
+		r := httptest.NewRequest("POST", etcdapi.AdminPath(etcdapi.SealPhase), nil)
+		r = r.WithContext(ConnContext(r.Context(), fakeConn{addr: p.Addr.(*certs.Addr)}))
+		go h.ServeHTTP(httptest.NewRecorder(), r)
+		<-begun
+	}
+	f.SetPolicy(parsePolicy(t, testPolicy)) // as it was
+	select {
+	case why := <-ended:
+		t.Fatalf("a policy that still allows it ended it: %v", why)
+	default:
+	}
+	f.SetPolicy(parsePolicy(t, strings.Replace(testPolicy, "callers: [admin], role: admin", "callers: [admin], role: monitor", 1)))
+	for range 2 {
+		if why := <-ended; why == nil || !strings.Contains(why.Error(), "permission denied") {
+			t.Errorf("it ended with %v", why)
+		}
 	}
 }
 

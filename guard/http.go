@@ -37,10 +37,9 @@ func (g *Guard) HTTP(next http.Handler) http.Handler {
 			return
 		}
 		c := g.callerAt(p)
+		admin := strings.HasPrefix(r.URL.Path, etcdapi.AdminPrefix)
 		switch d := c.subject.Decide(action, etcdapi.Range{}); {
-		case !d.Allowed, d.Observed && strings.HasPrefix(r.URL.Path, etcdapi.AdminPrefix):
-			// A policy observes so that clients that it forgot go on working. There are
-			// none of the administration yet: it is never open for want of a rule.
+		case !d.Allowed, admin && !allowsAdmin(c, action):
 			g.deny(c, action, etcdapi.Range{})
 			http.Error(w, "permission denied", http.StatusForbidden)
 			return
@@ -49,7 +48,12 @@ func (g *Guard) HTTP(next http.Handler) http.Handler {
 		default:
 			g.count(c, action, allowed)
 		}
-		g.Probe(next).ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, c.who.String())))
+		r = r.WithContext(context.WithValue(r.Context(), callerKey{}, c.who.String()))
+		if admin {
+			g.serveAdmin(next, w, r, p, c, action)
+			return
+		}
+		g.Probe(next).ServeHTTP(w, r)
 	})
 }
 
