@@ -41,7 +41,7 @@ func (w *world) seals(like ...*world) *world {
 // stored is what etcd stores under a key, sealed or not.
 func stored(t testing.TB, m *Member, key string) []byte {
 	t.Helper()
-	r, err := store{server{m.etcd.Server}}.Range(withTimeout(t), &pb.RangeRequest{Key: []byte(key), Serializable: true})
+	r, err := store{server{m.etcd.Server}}.Range(withTimeout(t), &pb.RangeRequest{Key: []byte(key)})
 	check(t, err)
 	if len(r.Kvs) != 1 {
 		t.Fatalf("%q is not stored", key)
