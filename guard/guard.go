@@ -25,6 +25,9 @@ type Etcd interface {
 	// LeaseKeys are the keys attached to a lease, as the leader knows them now; none
 	// if the lease does not exist.
 	LeaseKeys(ctx context.Context, lease int64) ([][]byte, error)
+	// ClientLeases is etcd's answer to LeaseLeases for the user of ctx as it would be if
+	// etcdguard had no leases of its own. Its errors are etcd's.
+	ClientLeases(ctx context.Context) (*pb.LeaseLeasesResponse, error)
 	// HasMember reports whether the cluster has a member with this ID.
 	HasMember(id uint64) bool
 	// EntryHeader is like the header that the server would give the raft log's entry of

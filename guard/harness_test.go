@@ -69,6 +69,10 @@ func (f *fakeEtcd) EntryHeader(context.Context) *pb.RequestHeader {
 	return &pb.RequestHeader{ID: 1 << 63}
 }
 
+func (f *fakeEtcd) ClientLeases(context.Context) (*pb.LeaseLeasesResponse, error) {
+	return &pb.LeaseLeasesResponse{}, nil
+}
+
 func (f *fakeEtcd) HasMember(id uint64) bool { return id == 1 }
 
 func (f *fakeEtcd) LeaseKeys(_ context.Context, id int64) (keys [][]byte, err error) {

@@ -37,6 +37,8 @@ func (g *Guard) serve(ctx context.Context, r *Request, next grpc.UnaryHandler) (
 		return answer, err
 	case *pb.TxnRequest:
 		return g.serveTxn(ctx, m, next)
+	case *pb.LeaseLeasesRequest:
+		return g.serveLeases(ctx, m, next)
 	}
 	return next(ctx, r.message)
 }
