@@ -2,6 +2,7 @@ package guard
 
 import (
 	"context"
+	"errors"
 	"net/http"
 
 	"github.com/etcdguard/etcdguard/certs"
@@ -41,6 +42,12 @@ func (g *Guard) serveAdmin(next http.Handler, w http.ResponseWriter, r *http.Req
 func (a *adminCall) recheck() {
 	if c := a.guard.callerAt(a.peer); !allowsAdmin(c, a.action) {
 		a.guard.deny(c, a.action, etcdapi.Range{})
-		a.end(errPermissionDenied)
+		a.cancel(errRevoked)
 	}
 }
+
+var errRevoked = errors.New("permission denied: the policy does not allow this call any more")
+
+// end leaves the call to whoever serves it: it says what became of it, and stops in its
+// own time.
+func (*adminCall) end(error) {}
