@@ -117,6 +117,16 @@ type memberStatus struct {
 	Waiting   string `json:"waiting"`
 }
 
+// active is the number of the data key that seals.
+func (s sealStatus) active() int {
+	for _, k := range s.Keys {
+		if k.State == "active" {
+			return k.Number
+		}
+	}
+	return 0
+}
+
 // confirmed reports whether every member has the ring in force.
 func (s sealStatus) confirmed() bool {
 	return len(s.Members) > 0 && !slices.ContainsFunc(s.Members, func(m memberStatus) bool { return !m.Confirmed })

@@ -25,14 +25,13 @@ func TestNothingIsLostWhoeverIsKilled(t *testing.T) {
 	h.Run(t, peers.Guard)
 	l, stopLoad := startLoad(t, h.Cluster, &regime{})
 	k := &killer{t: t, h: h}
-	k.operator = &operator{t: t, steps: upAndDown(t, d, l, &k.strict)}
+	k.operator = &operator{t: t, done: make(chan struct{}, 1), steps: upAndDown(t, d, l, &k.strict)}
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	go func() { defer close(stopped); k.operator.run(stop) }()
 
 	// However few kills were asked for, it is not over before a whole round is.
 	for k.done < *kills || k.operator.rounds.Load() == 0 && !ended(stopped) {
-		// Most strikes come soon after the last, some let the operator get somewhere.
-		time.Sleep(time.Duration(rand.ExpFloat64() * float64(2*time.Second)))
+		k.pause()
 		k.strike()
 		if t.Failed() {
 			break
@@ -85,6 +84,25 @@ type killer struct {
 
 	read, readStrict                   int
 	done, members, commands, blackouts int
+}
+
+// pause is how long the next strike is away. Most come soon. But a member that starts
+// confirms nothing before what it left in the air has come down, which takes etcd's
+// request timeout of 7 s; so now and then the operator is let get something done first.
+func (k *killer) pause() {
+	if rand.IntN(3) > 0 {
+		time.Sleep(time.Duration(rand.ExpFloat64() * float64(2*time.Second)))
+		return
+	}
+	select {
+	case <-k.operator.done: // of an earlier step
+	default:
+	}
+	select {
+	case <-k.operator.done:
+	case <-time.After(stubborn):
+	}
+	time.Sleep(time.Duration(rand.ExpFloat64() * float64(500*time.Millisecond)))
 }
 
 func (k *killer) strike() {

@@ -2,6 +2,7 @@ package drills
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -19,6 +20,7 @@ import (
 type operator struct {
 	t     testing.TB
 	steps []step
+	done  chan struct{} // gets something, if there is room, whenever a step is done
 
 	rounds, runs, repeated atomic.Int64
 	doing                  atomic.Value // string, for messages
@@ -57,7 +59,7 @@ func (o *operator) run(stop <-chan struct{}) {
 
 func (o *operator) step(s step) bool {
 	o.doing.Store(s.name)
-	for began := time.Now(); ; {
+	for began, tries := time.Now(), 1; ; tries++ {
 		ctx, cancel := context.WithCancel(context.Background())
 		o.mu.Lock()
 		o.kill = cancel
@@ -66,6 +68,11 @@ func (o *operator) step(s step) bool {
 		cancel()
 		o.runs.Add(1)
 		if err == nil {
+			o.t.Logf("%s: done after %v, tried %d times", s.name, time.Since(began).Round(100*time.Millisecond), tries)
+			select {
+			case o.done <- struct{}{}:
+			default:
+			}
 			return true
 		}
 		o.repeated.Add(1)
@@ -136,11 +143,38 @@ func upAndDown(t testing.TB, d *desk, l *load, strict *atomic.Int64) []step {
 	leaveTop := note("no longer strict", func() { strict.Add(1); l.regime.begin(false) })
 	return []step{
 		seal("phase", "can-open"), seal("phase", "sealing"), sealed, seal("reseal"), seal("phase", "strict"), atTop,
-		seal("rotate"), seal("reseal"), compacting(t, d.Cluster), retiring(d), raw,
+		rotating(d), seal("reseal"), compacting(t, d.Cluster), retiring(d), raw,
 		leaveTop, seal("phase", "sealing"), seal("phase", "can-open"), seal("reseal", "--to-plaintext"), seal("phase", "off"),
 		compacting(t, d.Cluster),
-		seal("enable", "--yes"), sealed, atTop, seal("rotate"), raw, leaveTop, seal("disable", "--yes"), compacting(t, d.Cluster),
+		seal("enable", "--yes"), sealed, atTop, rotating(d), raw, leaveTop, seal("disable", "--yes"), compacting(t, d.Cluster),
 	}
+}
+
+// rotating asks for a new data key. A rotation whose answer was lost may be done: to ask
+// again is to ask for one more, so it is looked first whether there is a newer key, and
+// whether everybody has it.
+func rotating(d *desk) step {
+	before := 0
+	return step{"seal rotate", func(ctx context.Context) error {
+		s, err := d.askStatus(ctx)
+		if err != nil {
+			return err
+		}
+		active := s.active()
+		switch {
+		case before == 0:
+			before = active
+		case active > before && s.confirmed():
+			before = 0
+			return nil
+		case active > before:
+			return errors.New("not every member has the new data key yet")
+		}
+		if _, err = d.seal(ctx, "rotate"); err == nil {
+			before = 0
+		}
+		return err
+	}}
 }
 
 // retiring asks to remove every retired data key. That one is still needed, by a
