@@ -33,9 +33,9 @@ const (
 	// settleTime is what is left of the busy phase at the beginning of a quiet one.
 	settleTime = quietTime / 4
 	// slower is how much longer writes may take while values are rewritten.
-	slower = 1.08
+	slower = 1.06
 	// firstRate is where the rate begins, floor where it stays for progress' sake.
-	firstRate = 100
+	firstRate = 50
 	floor     = 20
 	// quietRate is that of a quiet phase: enough to measure by.
 	quietRate = 20
@@ -104,8 +104,8 @@ func (p *pacer) endCycle() {
 		p.baselines = p.baselines[1:]
 	}
 	ratio := float64(median(busy)) / float64(max(1, median(slices.Clone(p.baselines))))
-	// At most by a fifth up and by half down, and by less near the goal.
-	p.rate *= min(1.2, max(0.5, 1+2*(slower-ratio)))
+	// At most by a third up and by half down, and by less near the goal.
+	p.rate *= min(1.3, max(0.5, 1+4*(slower-ratio)))
 	p.rate = min(p.most, max(floor, p.rate))
 }
 

@@ -40,8 +40,8 @@ const (
 	// pageValues bounds the values of one page: 32 of the largest are 48 MiB.
 	pageValues = 32
 	// restFactor is for how many times as long as a page took the walk rests after
-	// it, so that it takes a fifth of one processor and not all of it.
-	restFactor = 4
+	// it, so that it takes a tenth of one processor and not all of it.
+	restFactor = 9
 )
 
 // walk calls page with all keys and values of a range, by key, a page at a time. What
