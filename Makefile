@@ -4,10 +4,12 @@ GO       ?= go
 # Executions of each fuzz target. Not a time: at its end go test can report a
 # deadline of its own as a failure (golang/go issue 75804, fixed in Go 1.27).
 FUZZTIME ?= 10000x
+# How often make drill-kill kills.
+N        ?= 300
 # Tools are pinned in a module of their own, so that theirs are not our dependencies.
 TOOL = $(GO) tool -modfile=tools/go.mod
 
-.PHONY: help build up down try test race differential mutants lint vuln fuzz bench e2e e2e-ci conformance conformance-ci kube-integration ci
+.PHONY: help build up down try test race differential mutants lint vuln fuzz bench e2e e2e-ci conformance conformance-ci kube-integration drill-kill ci
 
 # Modules of their own, so that what they need never reaches the main one.
 NESTED = bench e2e
@@ -83,6 +85,11 @@ e2e: build
 # The part of it that CI runs.
 e2e-ci: build
 	cd e2e && $(GO) test -count=1 -timeout 30m -short ./...
+
+# Members and commands killed at random, N times, while a cluster goes up and down
+# with sealing under load. 300 take about an hour.
+drill-kill: build
+	cd e2e && $(GO) test -count=1 -v -timeout 12h ./drills -run TestNothingIsLostWhoeverIsKilled -kills $(N)
 
 # etcd's own end-to-end suites with etcdguard as the etcd under test.
 conformance: build

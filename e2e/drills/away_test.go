@@ -20,6 +20,7 @@ import (
 // A member that is down holds up every step, and says by its absence which; when it is
 // back, the step that was asked for goes on.
 func TestAMemberThatIsDownHoldsUpEveryStep(t *testing.T) {
+	notInShort(t)
 	h := cluster.ByHand(t, 3)
 	d := deskOf(t, h)
 	d.asStock(t, someData(t)) // so that it is no new cluster
@@ -110,6 +111,7 @@ func TestAMemberWhoseClockJumpsDoesNotWriteInAnOldPhase(t *testing.T) {
 // A full disk ends a member's writes, not what was acknowledged, and not in the wrong
 // form; with room again, everything goes on.
 func TestAFullDiskLosesNothing(t *testing.T) {
+	notInShort(t)
 	h := cluster.ByHand(t, 3)
 	full := h.Members[2]
 	data := full.File("data")

@@ -89,6 +89,7 @@ func TestTheLoadNoticesWhatIsDoneBehindItsBack(t *testing.T) {
 // The control of the drills with snapshots: stock etcd does the same with the same
 // steps, and what is looked for in raw files lies there when nobody seals it.
 func TestStockEtcdRestoresASnapshotInTheClear(t *testing.T) {
+	notInShort(t)
 	d := deskOf(t, cluster.ByHand(t, 3))
 	d.Run(t, cluster.StockEtcd)
 	written := kubeData(t, d)
@@ -108,4 +109,11 @@ func TestStockEtcdRestoresASnapshotInTheClear(t *testing.T) {
 	restored.restore(t, file, "--bump-revision", "1000000", "--mark-compacted")
 	restored.Run(t, cluster.StockEtcd)
 	listed(t, restored.Cluster, written)
+}
+
+// notInShort leaves a drill to `make e2e`: what CI runs has to end in time.
+func notInShort(t *testing.T) {
+	if testing.Short() {
+		t.Skip("left out with -short; make e2e runs it")
+	}
 }
