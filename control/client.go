@@ -16,6 +16,7 @@ import (
 	"os"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/etcdguard/etcdguard/etcdapi"
 	"github.com/etcdguard/etcdguard/keyring"
@@ -118,8 +119,10 @@ func readEvents(body io.Reader, result any, each func(Event)) error {
 		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
 			return fmt.Errorf("reading the answer: %w", err)
 		}
+		e.Line = calm(e.Line)
 		switch {
 		case e.Error != nil:
+			e.Error.calm()
 			if e.Error.Part != nil && result != nil {
 				_ = json.Unmarshal(e.Error.Part, result)
 			}
@@ -204,6 +207,7 @@ func readError(answer *http.Response) error {
 	data, _ := io.ReadAll(io.LimitReader(answer.Body, 64<<10))
 	e := &Error{}
 	if json.Unmarshal(data, e) == nil && e.Message != "" {
+		e.calm()
 		return e
 	}
 	switch answer.StatusCode {
@@ -213,4 +217,17 @@ func readError(answer *http.Response) error {
 		return &Error{Message: "this member has no administration of sealing", Fix: "is it an etcdguard, and of a version that seals?"}
 	}
 	return &Error{Message: fmt.Sprintf("the member answered %s", answer.Status)}
+}
+
+// calm keeps the words of a member from speaking to the caller's terminal: whoever owns
+// one node chooses them.
+func (e *Error) calm() { e.Message, e.Fix = calm(e.Message), calm(e.Fix) }
+
+func calm(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '\n' || unicode.IsPrint(r) {
+			return r
+		}
+		return unicode.ReplacementChar
+	}, s)
 }

@@ -3,6 +3,7 @@ package control
 import (
 	"crypto/tls"
 	"crypto/x509/pkix"
+	"encoding/json"
 	"errors"
 	"net"
 	"net/http"
@@ -138,6 +139,29 @@ func TestAnswersThatAreErrors(t *testing.T) {
 		}
 		if name == "failed on the way" && result.Number != 3 {
 			t.Errorf("what was done is lost: %+v", result)
+		}
+	}
+}
+
+func TestAMemberDoesNotSpeakToTheTerminal(t *testing.T) {
+	const evil = "a\x1b]0;b\a\x1b[2J\u202e"
+	for name, answer := range map[string]http.HandlerFunc{
+		"at once": func(w http.ResponseWriter, _ *http.Request) { refuse(w, refusal(409, evil, evil)) },
+		"on the way": func(w http.ResponseWriter, _ *http.Request) {
+			_ = json.NewEncoder(w).Encode(Event{Line: evil})
+			_ = json.NewEncoder(w).Encode(Event{Error: &Error{Message: evil, Fix: evil}})
+		},
+	} {
+		m := newMembers(t)
+		m.serve(answer)
+		said := ""
+		err := m.client().Do(ctx(t), etcdapi.SealRotate, RotateRequest{}, nil, func(e Event) { said += e.Line })
+		var e *Error
+		if !errors.As(err, &e) {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if all := said + e.Message + e.Fix; strings.ContainsAny(all, "\x1b\a\u202e") || !strings.HasPrefix(e.Message, "a") {
+			t.Errorf("%s: %q", name, all)
 		}
 	}
 }

@@ -200,11 +200,15 @@ func printFindings(w io.Writer, r prove.Report) error {
 
 // shown is text that can't speak to the terminal, nor pass for another line.
 func shown(s string) string {
-	s = strings.Map(func(r rune) rune {
+	return strings.ReplaceAll(legible(s), "\n", "\n           ")
+}
+
+// legible has nothing in it but what can be read, and line breaks.
+func legible(s string) string {
+	return strings.Map(func(r rune) rune {
 		if r == '\n' || unicode.IsPrint(r) {
 			return r
 		}
-		return '\ufffd'
+		return unicode.ReplacementChar
 	}, s)
-	return strings.ReplaceAll(s, "\n", "\n           ")
 }

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/etcdguard/etcdguard/control"
+	"github.com/etcdguard/etcdguard/keyring"
 	"github.com/etcdguard/etcdguard/prove"
 )
 
@@ -21,6 +23,21 @@ func TestAReportDoesNotSpeakToTheTerminal(t *testing.T) {
 		t.Fatal(err)
 	}
 	if strings.ContainsAny(out.String(), "\x1b\a\r\u202e") || strings.Count(out.String(), "\nFAILED") != 1 {
+		t.Errorf("%q", out.String())
+	}
+}
+
+func TestAMembersStateDoesNotSpeakToTheTerminal(t *testing.T) {
+	const evil = "a\x1b]0;b\a\x1b[2J\u202e"
+	s := &control.Status{}
+	s.Members = []keyring.MemberStatus{{ID: "1", Name: evil, Version: evil, Waiting: evil}}
+	s.Providers = []keyring.ProviderStatus{{Name: evil, Problem: evil}}
+	s.Refusal = evil
+	var out strings.Builder
+	if err := printSealStatus(&out, s, nil, needsAttention(s, nil), ""); err != nil {
+		t.Fatal(err)
+	}
+	if strings.ContainsAny(out.String(), "\x1b\a\u202e") || strings.Count(out.String(), "a") < 5 {
 		t.Errorf("%q", out.String())
 	}
 }

@@ -112,7 +112,9 @@ func memberName(m keyring.MemberStatus) string {
 	return m.Name
 }
 
-func printSealStatus(w io.Writer, s *control.Status, counts *reseal.Survey, attention []string, flags string) error {
+// printSealStatus shows what a member says, and what others told it of themselves.
+func printSealStatus(out io.Writer, s *control.Status, counts *reseal.Survey, attention []string, flags string) error {
+	w := &strings.Builder{}
 	if s.Ring == nil {
 		fmt.Fprintln(w, "phase off: nothing is sealed, and there is no ring")
 	} else {
@@ -128,7 +130,8 @@ func printSealStatus(w io.Writer, s *control.Status, counts *reseal.Survey, atte
 	if next := nextStep(s, counts); next != "" {
 		fmt.Fprintf(w, "\nnext: %s%s\n", next, flags)
 	}
-	return errors.Join(errs...)
+	_, err := io.WriteString(out, legible(w.String()))
+	return errors.Join(append(errs, err)...)
 }
 
 func printKeys(w io.Writer, s *control.Status, counts *reseal.Survey) error {
