@@ -29,8 +29,9 @@ func TestNothingIsLostWhoeverIsKilled(t *testing.T) {
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	go func() { defer close(stopped); k.operator.run(stop) }()
 
-	// However few kills were asked for, it is not over before a whole round is.
-	for k.done < *kills || k.operator.rounds.Load() == 0 && !ended(stopped) {
+	// However few kills were asked for, it is not over before a whole round is, and
+	// somebody was killed at the top.
+	for k.done < *kills || (k.operator.rounds.Load() == 0 || k.readStrict == 0) && !ended(stopped) {
 		k.pause()
 		k.strike()
 		if t.Failed() {

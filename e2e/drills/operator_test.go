@@ -139,6 +139,7 @@ func upAndDown(t testing.TB, d *desk, l *load, strict *atomic.Int64) []step {
 	atTop := note("strict", func() {
 		time.Sleep(time.Second) // etcd commits to its database file ten times a second, and not each change
 		strict.Add(1)
+		time.Sleep(2 * time.Second) // for somebody to be killed here
 	})
 	leaveTop := note("no longer strict", func() { strict.Add(1); l.regime.begin(false) })
 	return []step{
