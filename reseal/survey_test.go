@@ -75,7 +75,7 @@ func TestManyPrefixesStayBounded(t *testing.T) {
 // TestWalkSeesEveryKeyOnce crosses every boundary of pages and strides.
 func TestWalkSeesEveryKeyOnce(t *testing.T) {
 	w := newWorld(t)
-	for _, n := range []int{0, 1, pageValues - 1, pageValues, pageValues + 1, stride - 1, stride, stride + 1, 2*stride + pageValues} {
+	for _, n := range []int{0, 1, leastPage - 1, leastPage, leastPage + 1, 3 * leastPage, 3*leastPage + 1, stride - 1, stride, stride + 1, 2*stride + leastPage} {
 		_, err := w.Delete(ctx(t), "/", clientv3.WithPrefix())
 		check(t, err)
 		for i := 0; i < n; i += stock16 {
@@ -99,6 +99,21 @@ func TestWalkSeesEveryKeyOnce(t *testing.T) {
 		if err != nil || next != n {
 			t.Errorf("%d keys: saw %d, %v", n, next, err)
 		}
+	}
+}
+
+func TestPagesStayBounded(t *testing.T) {
+	small := []*mvccpb.KeyValue{{Value: make([]byte, 10)}}
+	large := []*mvccpb.KeyValue{{Value: make([]byte, smallPage)}}
+	limit := int64(leastPage)
+	for range 10 {
+		limit = nextLimit(limit, small)
+	}
+	if limit != mostPage {
+		t.Errorf("after small values: %d", limit)
+	}
+	if limit = nextLimit(limit, large); limit != leastPage {
+		t.Errorf("after large ones: %d", limit)
 	}
 }
 

@@ -37,11 +37,16 @@ const (
 	// stride is how many keys one look at the index covers. etcd counts the rest of
 	// a range for each page of it, so pages of a whole range cost the square of it.
 	stride = 2000
-	// pageValues bounds the values of one page: 32 of the largest are 48 MiB.
-	pageValues = 32
+	// A page begins with leastPage values and has up to mostPage where they are small:
+	// where less than smallPage bytes came. 32 of the largest are 48 MiB.
+	leastPage = 32
+	mostPage  = 128
+	smallPage = 256 << 10
 	// restFactor is for how many times as long as a page took the walk rests after
-	// it, so that it takes a tenth of one processor and not all of it.
-	restFactor = 9
+	// it, so that it takes a tenth of one processor and not all of it. On a machine
+	// that is busy a page takes long because it waits: longestRest is enough then.
+	restFactor  = 9
+	longestRest = 20 * time.Millisecond
 )
 
 // walk calls page with all keys and values of a range, by key, a page at a time. What
@@ -79,9 +84,9 @@ func walk(ctx context.Context, s Store, r etcdapi.Range, page func([]*mvccpb.Key
 }
 
 func walkStride(ctx context.Context, s Store, at, stop []byte, page func([]*mvccpb.KeyValue) error) (to int64, err error) {
-	for {
+	for limit := int64(leastPage); ; {
 		began := time.Now()
-		r, err := s.Range(ctx, &pb.RangeRequest{Key: at, RangeEnd: stop, Limit: pageValues, Serializable: true})
+		r, err := s.Range(ctx, &pb.RangeRequest{Key: at, RangeEnd: stop, Limit: limit, Serializable: true})
 		if err != nil {
 			return to, fmt.Errorf("reading values: %w", err)
 		}
@@ -95,11 +100,24 @@ func walkStride(ctx context.Context, s Store, at, stop []byte, page func([]*mvcc
 		if !r.More || len(r.Kvs) == 0 {
 			return to, ctx.Err()
 		}
-		if err := rest(ctx, restFactor*took); err != nil {
+		if err := rest(ctx, min(restFactor*took, longestRest)); err != nil {
 			return to, err
 		}
+		limit = nextLimit(limit, r.Kvs)
 		at = after(r.Kvs[len(r.Kvs)-1].Key)
 	}
+}
+
+// nextLimit doubles a limit while values are small, and else begins anew.
+func nextLimit(limit int64, kvs []*mvccpb.KeyValue) int64 {
+	size := 0
+	for _, kv := range kvs {
+		size += len(kv.Value)
+	}
+	if size >= smallPage {
+		return leastPage
+	}
+	return min(2*limit, mostPage)
 }
 
 // after is the first key that is higher than key.
