@@ -108,20 +108,3 @@ func reachOf(ops []*pb.RequestOp) (all reach, clash bool) {
 	}
 	return all, false
 }
-
-// Puts reports whether t holds a put at any depth, in either branch.
-func Puts(t *pb.TxnRequest) bool { return putsIn(t.Success) || putsIn(t.Failure) }
-
-func putsIn(ops []*pb.RequestOp) bool {
-	for _, op := range ops {
-		switch r := op.GetRequest().(type) {
-		case *pb.RequestOp_RequestPut:
-			return true
-		case *pb.RequestOp_RequestTxn:
-			if r.RequestTxn != nil && Puts(r.RequestTxn) {
-				return true
-			}
-		}
-	}
-	return false
-}

@@ -21,9 +21,7 @@ func (g *Guard) serveTxn(ctx context.Context, m *pb.TxnRequest, next grpc.UnaryH
 	var answer *pb.TxnResponse
 	var sorted sortedRanges
 	var err error
-	// A write that compares by value counts among those that seal, even if it only
-	// deletes: what etcd compares must not be sealed meanwhile.
-	if etcdapi.Puts(m) || writes && len(byValue) > 0 {
+	if writes {
 		answer, sorted, err = g.writeTxn(ctx, m, byValue, next)
 	} else {
 		answer, sorted, err = g.settleTxn(ctx, m, byValue, next)

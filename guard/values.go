@@ -30,11 +30,7 @@ func (g *Guard) serve(ctx context.Context, r *Request, next grpc.UnaryHandler) (
 	case *pb.PutRequest:
 		return g.servePut(ctx, m, next)
 	case *pb.DeleteRangeRequest:
-		answer, err := next(ctx, m)
-		if a, ok := answer.(*pb.DeleteRangeResponse); ok && err == nil {
-			err = carriedOut(g.openAll(a.PrevKvs))
-		}
-		return answer, err
+		return g.serveDelete(ctx, m, next)
 	case *pb.TxnRequest:
 		return g.serveTxn(ctx, m, next)
 	case *pb.LeaseLeasesRequest:
@@ -67,6 +63,21 @@ func (g *Guard) servePut(ctx context.Context, m *pb.PutRequest, next grpc.UnaryH
 	endWrite(w, err)
 	if a, ok := answer.(*pb.PutResponse); ok && err == nil && a.PrevKv != nil {
 		err = carriedOut(g.openAll([]*mvccpb.KeyValue{a.PrevKv}))
+	}
+	return answer, err
+}
+
+// serveDelete deletes. Nothing is sealed for that, but a member that can't confirm its
+// phase refuses every write.
+func (g *Guard) serveDelete(ctx context.Context, m *pb.DeleteRangeRequest, next grpc.UnaryHandler) (any, error) {
+	w, err := g.beginWrite()
+	if err != nil {
+		return nil, err
+	}
+	answer, err := next(ctx, m)
+	endWrite(w, err)
+	if a, ok := answer.(*pb.DeleteRangeResponse); ok && err == nil {
+		err = carriedOut(g.openAll(a.PrevKvs))
 	}
 	return answer, err
 }
