@@ -12,7 +12,9 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/etcdguard/etcdguard/etcdapi"
 	"github.com/etcdguard/etcdguard/keyring"
+	"github.com/etcdguard/etcdguard/seal"
 )
 
 // txnThrough sends a Txn through a guard that seals, to an etcd that answers as told.
@@ -154,6 +156,39 @@ func TestAMemberThatMayNotWriteStillReads(t *testing.T) {
 	} {
 		if seen, _, err := f.call(as("admin"), "KV/"+methodOf(m), m, &pb.TxnResponse{Succeeded: false}); seen == nil {
 			t.Errorf("%v did not reach etcd: %v", m, err)
+		}
+	}
+}
+
+// Etcd behind the guard has more room; what is over the limit that clients know, by one
+// byte of what stock etcd would have proposed, must be over its own too.
+func TestWhatIsOverTheLimitIsMadeLargerThanEtcdTakes(t *testing.T) {
+	f := newFixture(t)
+	f.useRing(keyring.Static(testRing, keyring.Strict, firstKey))
+	f.limits = Limits{TxnOps: 4, RequestBytes: 3000}
+	put := func(size int) *pb.PutRequest { return &pb.PutRequest{Key: b("k"), Value: make([]byte, size)} }
+	header := f.etcd.EntryHeader(context.Background())
+	size := 0
+	for etcdapi.EntryBytes(put(size), header) < 3000 {
+		size++
+	}
+	for over := range 2 {
+		seen := f.mustPass("admin", "KV/Put", put(size+over))
+		if got := etcdapi.EntryBytes(seen, header) > f.limits.Server().RequestBytes; got != (over == 1) {
+			t.Errorf("%d over the limit: etcd refuses it: %v", over, got)
+		}
+		if p := seen.(*pb.PutRequest); over == 0 && len(p.Value) != size+seal.Overhead {
+			t.Errorf("what is within the limit is sealed as %d bytes", len(p.Value))
+		}
+	}
+	for ops, over := range map[int]bool{4: false, 5: true} {
+		m := &pb.TxnRequest{}
+		for range ops {
+			m.Compare = append(m.Compare, &pb.Compare{Key: b("k"), Target: pb.Compare_MOD})
+		}
+		seen, _, _ := f.call(as("admin"), "KV/Txn", m, &pb.TxnResponse{})
+		if got := etcdapi.ExceedsTxnOps(seen.(*pb.TxnRequest), f.limits.Server().TxnOps); got != over {
+			t.Errorf("%d operations: etcd refuses it: %v", ops, got)
 		}
 	}
 }
