@@ -51,6 +51,8 @@ type expectation struct {
 	// Shows is a text that each test prints when it differs for this reason and no other.
 	Shows string   `yaml:"shows"`
 	Tests []string `yaml:"tests"`
+	// Sealed tells that it differs in a cluster that seals, and in no other.
+	Sealed bool `yaml:"sealed"`
 }
 
 func readExpectations(file string) ([]expectation, error) {

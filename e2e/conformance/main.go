@@ -116,6 +116,7 @@ func newRunner(ctx context.Context, o options, w *workshop) (*runner, error) {
 		if r.expected, err = readExpectations(filepath.Join(w.source, w.differences)); err != nil {
 			return nil, err
 		}
+		r.expected = slices.DeleteFunc(r.expected, func(e expectation) bool { return e.Sealed && o.unsealed })
 	}
 	if o.binary != "" {
 		if underTest, err = filepath.Abs(o.binary); err != nil {
