@@ -8,6 +8,7 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
@@ -189,6 +190,29 @@ func TestWhatIsOverTheLimitIsMadeLargerThanEtcdTakes(t *testing.T) {
 		seen, _, _ := f.call(as("admin"), "KV/Txn", m, &pb.TxnResponse{})
 		if got := etcdapi.ExceedsTxnOps(seen.(*pb.TxnRequest), f.limits.Server().TxnOps); got != over {
 			t.Errorf("%d operations: etcd refuses it: %v", ops, got)
+		}
+	}
+}
+
+// Etcd looks at a whole request before it looks at who asks. A Txn that compares by value
+// is taken apart; what is wrong with it is still said first.
+func TestOfSeveralMistakesTheSameOneIsNamed(t *testing.T) {
+	write := &pb.TxnRequest{Compare: []*pb.Compare{byValue("k", "v")}, Success: []*pb.RequestOp{putOp("a"), putOp("a")}}
+	read := &pb.TxnRequest{Compare: []*pb.Compare{byValue("k", "v")}, Failure: []*pb.RequestOp{rangeOp("", "")}}
+	for _, m := range []*pb.TxnRequest{write, read} {
+		_, err := txnThrough(t, m, func(m *pb.TxnRequest) (*pb.TxnResponse, error) {
+			if len(m.Compare) == 0 {
+				return nil, rpctypes.ErrGRPCPermissionDenied // who may not even read
+			}
+			for _, c := range m.Compare {
+				if etcdapi.Holds(c, nil) || etcdapi.Holds(c, []*mvccpb.KeyValue{{Version: 1}}) {
+					t.Errorf("etcd may carry out %v", m)
+				}
+			}
+			return nil, rpctypes.ErrGRPCDuplicateKey
+		})
+		if err != rpctypes.ErrGRPCDuplicateKey {
+			t.Errorf("got %v", err)
 		}
 	}
 }

@@ -137,10 +137,6 @@ func (c *sortedChunk) run(server any, next grpc.StreamHandler) error {
 		if err := c.stream.SendMsg(&pb.RangeStreamResponse{RangeResponse: out}); err != nil || done {
 			return err
 		}
-		if bytes.Compare(after, c.begin) <= 0 {
-			// Etcd would come by the same keys for ever.
-			return status.Error(codes.Unimplemented, "RangeStream does not support custom sort orders")
-		}
 		c.begin, c.limit = after, min(c.nextLimit(size), c.total-c.sent)
 		if err := c.fetch(server, next); err != nil {
 			return err
