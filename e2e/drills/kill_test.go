@@ -127,7 +127,9 @@ func (k *killer) strike() {
 		m.Kill(k.t)
 		k.members++
 	}
-	k.done++
+	if k.done++; k.done%25 == 0 {
+		k.t.Logf("%d strikes", k.done)
+	}
 	if len(victims) == 0 {
 		return
 	}

@@ -71,6 +71,7 @@ type key struct {
 // never used again, so that a request without an answer can't come back to life.
 func (l *load) write(ctx context.Context, writer int) {
 	var keys []*key
+	kept := 0
 	for born := 0; ctx.Err() == nil; {
 		if len(keys) < 8 {
 			keys = append(keys, &key{name: fmt.Sprintf("%s%d/%06d", l.prefix, writer, born), tried: map[string]bool{}})
@@ -84,9 +85,10 @@ func (l *load) write(ctx context.Context, writer int) {
 		if gone := l.change(ctx, k, remove); gone {
 			keys = append(keys[:i], keys[i+1:]...)
 		}
-		// Some keys stay for good, for the end to find.
-		if len(keys) == 8 && born%10 == 0 {
-			keys = keys[1:]
+		// Some keys stay for good, for the end to find; not so many that resealing them
+		// is all that a long drill does.
+		if len(keys) == 8 && born%10 == 0 && kept < 40 {
+			keys, kept = keys[1:], kept+1
 		}
 		time.Sleep(time.Duration(rand.IntN(20)) * time.Millisecond)
 	}
