@@ -72,7 +72,12 @@ func (k *fakeKeeper) set(phase keyring.Phase) {
 	k.static = keyring.Static(ringID, phase, keys...)
 }
 
-func (k *fakeKeeper) Ring() *keyring.Ring         { return k.static }
+func (k *fakeKeeper) Ring() *keyring.Ring {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.static
+}
+
 func (k *fakeKeeper) Document() *keyring.Document { return nil }
 func (k *fakeKeeper) Status(context.Context) (keyring.Status, error) {
 	k.mu.Lock()
@@ -93,16 +98,20 @@ func (k *fakeKeeper) Step(ctx context.Context, to keyring.Phase, check func(cont
 				return fmt.Errorf("going to phase %v: %w", next, err)
 			}
 		}
+		k.mu.Lock()
 		if k.status.Ring == nil {
 			k.begin(next)
 		}
 		k.set(next)
+		k.mu.Unlock()
 		report("phase " + next.String())
 	}
 	return nil
 }
 
 func (k *fakeKeeper) AddKey(context.Context) (seal.KeyNumber, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	return k.add(keyring.Prepare), nil
 }
 
@@ -115,6 +124,8 @@ func (k *fakeKeeper) Activate(ctx context.Context, n seal.KeyNumber, report func
 			return context.Cause(ctx)
 		}
 	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	for i := range k.status.Keys {
 		if k.status.Keys[i].State == keyring.Active {
 			k.status.Keys[i].State = keyring.Retired
@@ -128,6 +139,8 @@ func (k *fakeKeeper) Activate(ctx context.Context, n seal.KeyNumber, report func
 }
 
 func (k *fakeKeeper) Remove(_ context.Context, n seal.KeyNumber, _ func(string)) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	k.status.Keys = slices.DeleteFunc(k.status.Keys, func(s keyring.KeyStatus) bool { return s.Number == n })
 	k.set(k.status.Phase)
 	return nil
