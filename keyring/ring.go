@@ -86,9 +86,7 @@ func (r *Ring) BeginWrite() (Write, error) {
 	}
 	for {
 		v := r.inForce.Load()
-		v.writes.Add(1)
-		if r.inForce.Load() != v {
-			v.writes.Add(-1) // whoever waits for the old view must not miss this one
+		if !r.enter(v) {
 			continue
 		}
 		if v.refusal != nil {
@@ -97,6 +95,17 @@ func (r *Ring) BeginWrite() (Write, error) {
 		}
 		return Write{v}, nil
 	}
+}
+
+// enter counts a write under a view that is in force still. Whoever swapped it and then
+// found no write under it must not have one begin there later.
+func (r *Ring) enter(v *view) bool {
+	v.writes.Add(1)
+	if r.inForce.Load() == v {
+		return true
+	}
+	v.writes.Add(-1)
+	return false
 }
 
 // Seal returns what is to be stored for value under the etcd key of that name. It
