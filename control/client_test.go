@@ -110,14 +110,16 @@ func TestAnswersThatAreErrors(t *testing.T) {
 		answer http.HandlerFunc
 		want   []string
 	}{
-		"denied by the guard": {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "permission denied", 403) }, []string{"permission denied", "policy"}},
+		"denied by the guard": {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "permission denied", http.StatusForbidden) }, []string{"permission denied", "policy"}},
 		"no such path":        {http.NotFound, []string{"no administration", "etcdguard"}},
 		"refused":             {func(w http.ResponseWriter, _ *http.Request) { refuse(w, refusal(409, "not now", "later")) }, []string{"not now", "later"}},
 		"failed on the way": {func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = w.Write([]byte(`{"line":"x"}` + "\n" + `{"error":{"error":"broke","hint":"mend","part":{"number":3}}}` + "\n"))
 		}, []string{"broke", "mend"}},
-		"no JSON":       {func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>\n")) }, []string{"reading the answer"}},
-		"elsewhere":     {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "https://example.invalid/", 307) }, []string{"307"}},
+		"no JSON": {func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>\n")) }, []string{"reading the answer"}},
+		"elsewhere": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "https://example.invalid/", http.StatusTemporaryRedirect)
+		}, []string{"307"}},
 		"cut in a line": {func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(`{"result":{"numb`)) }, []string{"reading the answer"}},
 	} {
 		m := newMembers(t)

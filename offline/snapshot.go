@@ -13,6 +13,7 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 )
 
 // Progress is told how far a pass over the file is, in bytes. It may be nil.
@@ -94,7 +95,7 @@ func (s *Snapshot) open(ctx context.Context, progress Progress) error {
 		db, err := bolt.Open(s.file, 0, &bolt.Options{ReadOnly: true, Timeout: time.Second,
 			OpenFile: func(string, int, os.FileMode) (*os.File, error) { return f, nil }})
 		switch {
-		case errors.Is(err, bolt.ErrTimeout):
+		case errors.Is(err, bolterrors.ErrTimeout):
 			return errInUse
 		case err != nil:
 			return fmt.Errorf("%w (%v)", ErrDamaged, err)

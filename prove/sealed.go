@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/etcdguard/etcdguard/atrest"
 	"github.com/etcdguard/etcdguard/control"
@@ -46,15 +47,33 @@ func (a *attempt) nothingInTheClear(ctx context.Context) (string, error) {
 	return fmt.Sprintf("%d sealed values in %d bytes, and none in the clear", sealed.Values, r.Bytes), nil
 }
 
+// settling is how long a member that has only just started may take to acknowledge
+// the ring.
+var settling = 20 * time.Second
+
 // everyMemberSeals asks the member for the state of sealing. It is the member's own
 // word, and that of the others which it has seen; the canary is the test of it.
 func (a *attempt) everyMemberSeals(ctx context.Context) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*askFor)
-	defer cancel()
-	s, err := a.sealStatus(ctx)
-	if err != nil {
-		return "", err
+	for deadline := time.Now().Add(settling); ; {
+		s, err := a.sealStatus(ctx)
+		if err != nil {
+			return "", err
+		}
+		wrong, behind := judgeSealing(s), behind(s)
+		if wrong == nil && behind != nil && time.Now().Before(deadline) {
+			select {
+			case <-ctx.Done():
+			case <-time.After(500 * time.Millisecond):
+				continue
+			}
+		}
+		return fmt.Sprintf("ring %s, generation %d, %d members, %d key providers", s.Ring, s.Generation, len(s.Members), len(s.Providers)),
+			errors.Join(wrong, behind)
 	}
+}
+
+// judgeSealing is what is wrong, however long one waits.
+func judgeSealing(s control.Status) error {
 	var wrong []error
 	if s.Phase != keyring.Strict {
 		wrong = append(wrong, fmt.Errorf("the phase is %s, and values may be in the clear in any but strict", s.Phase))
@@ -63,11 +82,8 @@ func (a *attempt) everyMemberSeals(ctx context.Context) (string, error) {
 		wrong = append(wrong, errors.New(s.Refusal))
 	}
 	for _, m := range s.Members {
-		switch {
-		case m.Unguarded:
+		if m.Unguarded {
 			wrong = append(wrong, fmt.Errorf("%s runs without etcdguard", m.Name))
-		case !m.Guarded || !m.Confirmed:
-			wrong = append(wrong, fmt.Errorf("%s has not acknowledged generation %d of the ring", m.Name, s.Generation))
 		}
 	}
 	opens := 0
@@ -81,10 +97,23 @@ func (a *attempt) everyMemberSeals(ctx context.Context) (string, error) {
 	if len(s.Members) == 0 || opens == 0 {
 		wrong = append(wrong, errors.New("it names no member, or no key provider that works"))
 	}
-	return fmt.Sprintf("ring %s, generation %d, %d members, %d key providers", s.Ring, s.Generation, len(s.Members), opens), errors.Join(wrong...)
+	return errors.Join(wrong...)
+}
+
+// behind names the members that have not acknowledged the ring.
+func behind(s control.Status) error {
+	var names []error
+	for _, m := range s.Members {
+		if !m.Unguarded && (!m.Guarded || !m.Confirmed) {
+			names = append(names, fmt.Errorf("%s has not acknowledged generation %d of the ring", m.Name, s.Generation))
+		}
+	}
+	return errors.Join(names...)
 }
 
 func (a *attempt) sealStatus(ctx context.Context) (s control.Status, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*askFor)
+	defer cancel()
 	browser, err := a.browserAs(a.Admin)
 	if err != nil {
 		return s, err

@@ -99,6 +99,8 @@ func TestNothingInTheClear(t *testing.T) {
 }
 
 func TestEveryMemberSeals(t *testing.T) {
+	settling = 0
+	t.Cleanup(func() { settling = 20 * time.Second })
 	good := func() control.Status {
 		return control.Status{Status: keyring.Status{
 			Configured: true, Ring: &seal.RingID{1}, Generation: 3, Phase: keyring.Strict,
