@@ -422,8 +422,7 @@ func (s *keeperState) refusing() *view {
 // replaceView swaps the view of the request path. The one before is kept until the
 // last write under it is over.
 func (k *Keeper) replaceView(v *view) {
-	before := k.ring.inForce.Swap(v)
-	k.older.add(before)
+	k.older.add(k.ring.replace(v, k.config.Settle))
 }
 
 // reload is what a request does that met a value under a data key which the view in

@@ -39,6 +39,59 @@ func TestNoWriteBeginsUnderAViewThatWasWaitedFor(t *testing.T) {
 	}
 }
 
+// A read that is slow took the value from etcd while it was in the form of the phase
+// before. It is answered, and one that begins after that is over is not.
+func TestAReadThatBeganUnderAnOlderViewIsAnswered(t *testing.T) {
+	c, p := newCluster(t, "m1"), kmstest.New("local")
+	c.write("/a", []byte("plain"))
+	s := c.seat(t, 1, p)
+	s.settle = 2 * time.Second
+	k := s.open()
+	soon := func(name string, stored []byte, want string) {
+		t.Helper()
+		got, err := k.Ring().Open([]byte(name), stored)
+		if err != nil || string(got) != want {
+			t.Errorf("in phase %v it is read as %q, %v", k.Ring().Phase(), got, err)
+		}
+		if got, err = k.Ring().Append(nil, []byte(name), stored); err != nil || string(got) != want {
+			t.Errorf("in phase %v it is appended as %q, %v", k.Ring().Phase(), got, err)
+		}
+	}
+	late := func(name string, stored []byte, want error) {
+		t.Helper()
+		eventually(t, "an error", func() bool {
+			_, err := k.Ring().Open([]byte(name), stored)
+			return errors.Is(err, want)
+		})
+	}
+	check(t, k.Step(background(t), Strict, nil, nil))
+	soon("/a", []byte("plain"), "plain")
+	late("/a", []byte("plain"), ErrPlaintext)
+
+	first := sealed(t, k, "/a", "1")
+	number, err := k.AddKey(background(t))
+	check(t, err)
+	check(t, k.Activate(background(t), number, nil))
+	check(t, k.Remove(background(t), 1, nil))
+	soon("/a", first, "1")
+	late("/a", first, seal.ErrUnknownKey)
+
+	second := sealed(t, k, "/a", "2")
+	check(t, k.Step(background(t), Off, nil, nil))
+	soon("/a", second, "2")
+	late("/a", second, ErrNoRing)
+}
+
+func TestNoOlderViewIsKept(t *testing.T) {
+	r := newRing(nil)
+	for range 1000 {
+		r.replace(&view{phase: Strict}, 0)
+	}
+	if n := len(*r.past.Load()); n != 1 {
+		t.Errorf("%d views are kept", n)
+	}
+}
+
 func TestAChangeToWhatIsNoMoreThereIsLost(t *testing.T) {
 	c, p := newCluster(t, "m1"), kmstest.New("local")
 	k := c.seat(t, 1, p).open()

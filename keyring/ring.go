@@ -13,6 +13,7 @@ import (
 // called concurrently, and on a nil Ring: then nothing is sealed.
 type Ring struct {
 	inForce atomic.Pointer[view]
+	past    atomic.Pointer[[]pastView] // of a moment ago, the newest first
 	// reload asks for a newer view when a value names a key that this one does not
 	// have; it reports whether there is one. Nil: there never is.
 	reload func(seal.KeyNumber) bool
@@ -161,16 +162,65 @@ func (r *Ring) Open(name, stored []byte) ([]byte, error) {
 	if r == nil {
 		return stored, nil
 	}
-	v := r.inForce.Load()
-	value, err := v.open(name, stored)
+	value, err := r.inForce.Load().open(name, stored)
+	if err == nil {
+		return value, nil
+	}
 	if errors.Is(err, seal.ErrUnknownKey) && r.reload != nil {
 		// Raft brought the ring before the value, but this member may not have looked at
 		// it yet.
 		if e, _ := seal.Header(stored); r.reload(e.Key) {
-			return r.inForce.Load().open(name, stored)
+			if value, err = r.inForce.Load().open(name, stored); err == nil {
+				return value, nil
+			}
 		}
 	}
-	return value, err
+	if value, ok := r.openAsBefore(name, stored); ok {
+		return value, nil
+	}
+	return nil, err
+}
+
+// pastView is a view that was in force, and until when it is asked.
+type pastView struct {
+	*view
+	until time.Duration // since processBegun
+}
+
+// replace puts a view in force, and returns the one before. For a while that is asked
+// about what the new one refuses: a request may have read the value before it was
+// rewritten, and be on its way still.
+func (r *Ring) replace(v *view, patience time.Duration) (before *view) {
+	now := time.Since(processBegun)
+	before = r.inForce.Load()
+	past := []pastView{{before, now + patience}}
+	if older := r.past.Load(); older != nil {
+		for _, p := range *older {
+			if p.until > now {
+				past = append(past, p)
+			}
+		}
+	}
+	r.past.Store(&past) // first: there is no moment in which neither is asked
+	r.inForce.Store(v)
+	return before
+}
+
+func (r *Ring) openAsBefore(name, stored []byte) (value []byte, ok bool) {
+	past := r.past.Load()
+	if past == nil {
+		return nil, false
+	}
+	now := time.Since(processBegun)
+	for _, p := range *past {
+		if p.until <= now {
+			break
+		}
+		if value, err := p.open(name, stored); err == nil {
+			return value, true
+		}
+	}
+	return nil, false
 }
 
 func (v *view) open(name, stored []byte) ([]byte, error) {
