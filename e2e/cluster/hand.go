@@ -65,8 +65,11 @@ func (h *Hand) Start(t testing.TB, program string, m *Member) {
 	t.Helper()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if p := h.running[m.Name]; p != nil && p.runs() {
-		return
+	if p := h.running[m.Name]; p != nil {
+		if !zombie(p.cmd.Process.Pid) {
+			return
+		}
+		<-p.exited // one that was killed a moment ago may not be collected yet
 	}
 	log, err := os.OpenFile(filepath.Join(m.dir, "member.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
