@@ -79,7 +79,7 @@ func (l *line) key(name string, key []byte) {
 	}
 	if utf8.Valid(shown) {
 		l.name(name)
-		l.b = appendText(l.b, string(shown), mostKeyBytes)
+		l.b = appendText(l.b, shown, mostKeyBytes)
 	} else {
 		l.name(name + "64")
 		l.b = append(l.b, '"')
@@ -244,7 +244,7 @@ const hexDigits = "0123456789abcdef"
 
 // appendText appends s as a JSON string, of at most this many of its bytes. What is no
 // text in s becomes U+FFFD, one for each byte.
-func appendText(b []byte, s string, most int) []byte {
+func appendText[T string | []byte](b []byte, s T, most int) []byte {
 	if len(s) > most {
 		for most > 0 && !utf8.RuneStart(s[most]) {
 			most--
@@ -273,7 +273,7 @@ func appendText(b []byte, s string, most int) []byte {
 			done = i
 			continue
 		}
-		r, size := utf8.DecodeRuneInString(s[i:])
+		r, size := utf8.DecodeRuneInString(string(s[i:min(i+utf8.UTFMax, len(s))]))
 		if r == utf8.RuneError && size == 1 {
 			b = append(b, s[done:i]...)
 			b = append(b, "\ufffd"...)

@@ -102,15 +102,3 @@ type Count struct {
 	Action, Code, Level string
 	N, Keys, Bytes      int64
 }
-
-// Level is how much of the requests that change nothing is written.
-type Level uint8
-
-// The levels, from all to nothing. What is not written is counted.
-const (
-	Full Level = iota
-	Thin
-	Silent
-)
-
-func (l Level) String() string { return [...]string{"full", "summary", "none"}[l] }

@@ -28,6 +28,7 @@ func (c *compiler) rule(i int, e *ruleEntry) {
 		callers:  r.callersOf(e.Callers, i),
 		role:     e.Role,
 		observes: c.mode(r.at(".mode"), e.Mode),
+		audit:    r.audit(e.Audit),
 	}
 	r.name(e.Name)
 	own := r.keys(e.Keys)
@@ -37,6 +38,18 @@ func (c *compiler) rule(i int, e *ruleEntry) {
 		out.grants, out.compactionAge = r.actions(e, own)
 	}
 	c.policy.rules = append(c.policy.rules, out)
+}
+
+func (c *ruleCompiler) audit(level string) Level {
+	if level == "" {
+		return Full
+	}
+	i := slices.Index(levelNames[:], level)
+	if i < 0 {
+		c.wrong(".audit", quoted(level)+" is not a level", "write full, summary or none; writes, denials and administration are recorded with each of them")
+		return Full
+	}
+	return Level(i)
 }
 
 func (c *ruleCompiler) name(name string) {

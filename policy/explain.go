@@ -18,9 +18,11 @@ type Explanation struct {
 	Allowed  bool   `json:"allowed"`
 	Observed bool   `json:"observed"`
 	Rule     string `json:"rule,omitempty"` // that decides
-	File     string `json:"file"`
-	Line     int    `json:"line,omitempty"` // of the rule
-	Reason   string `json:"reason"`
+	// Audit is how much of what it allows, and changes nothing, is recorded.
+	Audit  string `json:"audit,omitempty"`
+	File   string `json:"file"`
+	Line   int    `json:"line,omitempty"` // of the rule
+	Reason string `json:"reason"`
 
 	// Others are the rules that name the caller and do not decide, the first
 	// maxOthers of them; OtherRules is how many there are.
@@ -52,6 +54,9 @@ func (p *Policy) Explain(c Caller, a etcdapi.Action, r etcdapi.Range) Explanatio
 	}
 	if a.Keyed() {
 		e.Range = r.String()
+	}
+	if d.Allowed {
+		e.Audit = d.Audit.String()
 	}
 	entries := p.matching(c)
 	for _, i := range entries {
@@ -129,7 +134,7 @@ func (p *Policy) uncovered(s *Subject, a etcdapi.Action, r etcdapi.Range) string
 }
 
 func (p *Policy) ruleNamed(name string) *rule {
-	i := slices.Index(p.names, name)
+	i := slices.IndexFunc(p.marks, func(m mark) bool { return m.name == name })
 	if i < 0 {
 		return &rule{}
 	}

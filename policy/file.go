@@ -45,6 +45,7 @@ type (
 		Keys          []keyEntry     `yaml:"keys"`
 		CompactionAge *time.Duration `yaml:"compactionAge"`
 		Mode          string         `yaml:"mode"`
+		Audit         string         `yaml:"audit"`
 	}
 	// keyEntry is one of: key; prefix; from; from and to; all.
 	keyEntry struct {

@@ -10,7 +10,7 @@ import (
 func (p *Policy) compileSubject(name string, entries []int) *Subject {
 	s := &Subject{
 		name:      name,
-		names:     p.names,
+		marks:     p.marks,
 		otherwise: Decision{Allowed: p.observes, Observed: p.observes},
 	}
 	var rules []int32
@@ -88,10 +88,10 @@ func (p *Policy) unkeyedDecision(parts []part, otherwise Decision) Decision {
 	for _, part := range parts {
 		r := &p.rules[part.rule]
 		if !r.observes {
-			return Decision{Allowed: true, Rule: r.name}
+			return p.marks[part.rule].decision(false)
 		}
 		if d.Rule == "" {
-			d = Decision{Allowed: true, Observed: true, Rule: r.name}
+			d = p.marks[part.rule].decision(true)
 		}
 	}
 	return d

@@ -20,7 +20,7 @@ type Policy struct {
 	observes bool
 	callers  []callerRules
 	rules    []rule
-	names    []string // of the rules: small and close together, for decisions
+	marks    []mark // of the rules: small and close together, for decisions
 	index    callerIndex
 
 	anonymous, unmatched *Subject
@@ -57,6 +57,7 @@ type rule struct {
 	role          string
 	grants        []grant
 	observes      bool
+	audit         Level
 	compactionAge time.Duration
 }
 
@@ -87,7 +88,7 @@ func Parse(file string, data []byte) (*Policy, error) {
 	p.file, p.digest = file, hex.EncodeToString(sum[:])
 	p.index = indexCallers(p.callers)
 	for i := range p.rules {
-		p.names = append(p.names, p.rules[i].name)
+		p.marks = append(p.marks, mark{p.rules[i].name, p.rules[i].audit})
 	}
 	p.anonymous = p.compileSubject("anonymous", nil)
 	p.unmatched = p.compileSubject("unmatched", nil)

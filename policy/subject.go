@@ -15,7 +15,24 @@ type Decision struct {
 	// Rule is the name of the rule that decides: the one that covers the first key,
 	// or, if Observed, the observing one without which cover would end. "" is none.
 	Rule string
+	// Audit is how much the rule wants on record; Full where no rule decides.
+	Audit Level
 }
+
+// Level is how much of a caller's requests that change nothing the audit log has.
+// Writes, denials and administration are recorded in full whatever a rule says.
+type Level uint8
+
+// The levels, from everything to nothing. What is not recorded is counted there.
+const (
+	Full Level = iota
+	Summary
+	None
+)
+
+var levelNames = [...]string{"full", "summary", "none"}
+
+func (l Level) String() string { return levelNames[l] }
 
 // Limits bound what one caller may ask for and hold; 0 is no bound.
 type Limits struct {
@@ -30,7 +47,7 @@ type Limits struct {
 type Subject struct {
 	name      string
 	limits    Limits
-	names     []string // of the policy's rules, by cover.rule
+	marks     []mark // of the policy's rules, by cover.rule
 	otherwise Decision
 	keyed     [etcdapi.ActionCount]keyedGrant
 	unkeyed   [etcdapi.ActionCount]Decision
@@ -74,10 +91,10 @@ func (s *Subject) Decide(a etcdapi.Action, r etcdapi.Range) Decision {
 	g := &s.keyed[a]
 	first := g.enforced.at(r.Begin)
 	if first.reaches(r) {
-		return Decision{Allowed: true, Rule: s.names[first.rule]}
+		return s.marks[first.rule].decision(false)
 	}
 	if g.observed != nil && g.either.at(r.Begin).reaches(r) {
-		return Decision{Allowed: true, Observed: true, Rule: s.observer(g, first, r)}
+		return s.observer(g, first, r).decision(true)
 	}
 	return s.otherwise
 }
@@ -98,16 +115,26 @@ func (s *cover) reaches(r etcdapi.Range) bool {
 	}
 }
 
+// mark is what a decision says of the rule that made it.
+type mark struct {
+	name  string
+	audit Level
+}
+
+func (m mark) decision(observed bool) Decision {
+	return Decision{Allowed: true, Observed: observed, Rule: m.name, Audit: m.audit}
+}
+
 // observer is the rule that carries r past where enforcing rules end.
-func (s *Subject) observer(g *keyedGrant, first *cover, r etcdapi.Range) string {
+func (s *Subject) observer(g *keyedGrant, first *cover, r etcdapi.Range) mark {
 	from := r.Begin
 	if first != nil {
 		from = []byte(first.runEnd)
 	}
 	if o := g.observed.at(from); o != nil {
-		return s.names[o.rule]
+		return s.marks[o.rule]
 	}
-	return ""
+	return mark{}
 }
 
 // compaction is the age that a revision needs before the caller may compact up to
@@ -134,9 +161,9 @@ func (s *Subject) DecideCompaction(age time.Duration) Decision {
 	c := s.compact
 	switch {
 	case c.enforcedRule != gap && age >= c.enforced:
-		return Decision{Allowed: true, Rule: s.names[c.enforcedRule]}
+		return s.marks[c.enforcedRule].decision(false)
 	case c.anyRule != gap && age >= c.any:
-		return Decision{Allowed: true, Observed: true, Rule: s.names[c.anyRule]}
+		return s.marks[c.anyRule].decision(true)
 	default:
 		return s.otherwise
 	}

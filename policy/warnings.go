@@ -135,8 +135,8 @@ func (w *reviewer) prefixes(r *rule) {
 func (w *reviewer) shadowed() {
 	decides := make([]bool, len(w.policy.rules))
 	byName := make(map[string]int, len(w.policy.rules))
-	for i, name := range w.policy.names {
-		byName[name] = i
+	for i, m := range w.policy.marks {
+		byName[m.name] = i
 	}
 	for i := range w.policy.callers {
 		s := w.policy.compileSubject("", []int{i})
