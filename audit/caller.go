@@ -4,6 +4,7 @@ import "net/netip"
 
 // Caller is who asked, written out once for all events of a connection.
 type Caller struct {
+	name   string
 	member []byte // `,"caller":{…}`
 }
 
@@ -34,7 +35,7 @@ func NewCaller(i Identity) *Caller {
 	l.text("serial", i.Serial)
 	l.text("publicKeySHA256", i.PublicKeySHA256)
 	l.text("peer", i.Peer)
-	return &Caller{append(l.b, '}')}
+	return &Caller{i.Name, append(l.b, '}')}
 }
 
 // list writes as many as there is room for: an untrusted certificate can have thousands

@@ -59,6 +59,8 @@ type Event struct {
 	Detail []string
 
 	Note, Origin, Result string
+
+	clock *clock // that the line is written by
 }
 
 // Decision is what the guard said.

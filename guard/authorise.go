@@ -6,6 +6,7 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 
+	"github.com/etcdguard/etcdguard/audit"
 	"github.com/etcdguard/etcdguard/etcdapi"
 )
 
@@ -21,7 +22,7 @@ func (g *Guard) authorise(ctx context.Context, r *Request) error {
 	case *pb.DeleteRangeRequest:
 		return a.deleteRange(etcdapi.KVDeleteRange, etcdapi.KVRange, m)
 	case *pb.TxnRequest:
-		if err := a.decide(etcdapi.KVTxn, etcdapi.Range{}); err != nil {
+		if err := a.decide(audit.Access{Action: etcdapi.KVTxn}); err != nil {
 			return err
 		}
 		return etcdapi.WalkTxn(m, txnAccess{a})
@@ -29,13 +30,14 @@ func (g *Guard) authorise(ctx context.Context, r *Request) error {
 		return a.compact(m)
 	case *pb.WatchRequest:
 		if c := m.GetCreateRequest(); c != nil {
-			return a.decide(etcdapi.WatchWatch, etcdapi.NewRange(c.Key, c.RangeEnd))
+			return a.decide(audit.Access{Action: etcdapi.WatchWatch, Keys: etcdapi.NewRange(c.Key, c.RangeEnd),
+				Revision: c.StartRevision, PrevKV: c.PrevKv})
 		}
 		return nil // cancel and progress concern watches that were allowed
 	case *pb.LeaseRevokeRequest:
 		return a.revokeLease(m)
 	default:
-		return a.decide(r.action, etcdapi.Range{})
+		return a.decide(audit.Access{Action: r.action})
 	}
 }
 
@@ -49,26 +51,29 @@ type access struct {
 // decide asks the policy about one access that a request names, and counts and
 // records what it says. What a request only drags in is asked about elsewhere: keys on
 // leases in lease.go, watches that a new policy finds open in watch.go.
-func (a access) decide(action etcdapi.Action, keys etcdapi.Range) error {
-	d := a.r.caller.subject.Decide(action, keys)
+func (a access) decide(asked audit.Access) error {
+	d := a.r.caller.subject.Decide(asked.Action, asked.Keys)
+	if a.g.audit != nil {
+		a.r.judged(asked, d)
+	}
 	switch {
 	case !d.Allowed:
-		return a.g.deny(a.r.caller, action, keys)
+		return a.g.deny(a.r.caller, asked.Action, asked.Keys)
 	case d.Observed:
-		a.g.observe(a.r.caller, action, keys)
+		a.g.observe(a.r.caller, asked.Action, asked.Keys)
 	default:
-		a.g.count(a.r.caller, action, allowed)
+		a.g.count(a.r.caller, asked.Action, allowed)
 	}
 	return nil
 }
 
 func (a access) read(action etcdapi.Action, m *pb.RangeRequest) error {
-	keys := etcdapi.NewRange(m.Key, m.RangeEnd)
-	if err := a.decide(action, keys); err != nil {
+	asked := rangeAccess(action, m)
+	if err := a.decide(asked); err != nil {
 		return err
 	}
 	most := a.r.caller.limits.KeysPerRange
-	if most > 0 && keys.Kind != etcdapi.Point && !m.CountOnly && (m.Limit <= 0 || m.Limit > most) {
+	if most > 0 && asked.Keys.Kind != etcdapi.Point && !m.CountOnly && (m.Limit <= 0 || m.Limit > most) {
 		return a.g.limited(a.r, "keys per range", errPermissionDenied)
 	}
 	return nil
@@ -77,12 +82,12 @@ func (a access) read(action etcdapi.Action, m *pb.RangeRequest) error {
 // put also judges what rides on a put: the previous value is a read, and a lease
 // ties the key to all others that hang on it (CVE-2026-44283).
 func (a access) put(write, read etcdapi.Action, m *pb.PutRequest) error {
-	key := etcdapi.Key(m.Key)
-	if err := a.decide(write, key); err != nil {
+	asked := putAccess(write, m)
+	if err := a.decide(asked); err != nil {
 		return err
 	}
 	if m.PrevKv {
-		if err := a.decide(read, key); err != nil {
+		if err := a.decide(audit.Access{Action: read, Keys: asked.Keys}); err != nil {
 			return err
 		}
 	}
@@ -97,11 +102,11 @@ func (a access) put(write, read etcdapi.Action, m *pb.PutRequest) error {
 
 func (a access) deleteRange(write, read etcdapi.Action, m *pb.DeleteRangeRequest) error {
 	keys := etcdapi.NewRange(m.Key, m.RangeEnd)
-	if err := a.decide(write, keys); err != nil {
+	if err := a.decide(audit.Access{Action: write, Keys: keys, PrevKV: m.PrevKv}); err != nil {
 		return err
 	}
 	if m.PrevKv {
-		return a.decide(read, keys)
+		return a.decide(audit.Access{Action: read, Keys: keys})
 	}
 	return nil
 }
@@ -109,12 +114,13 @@ func (a access) deleteRange(write, read etcdapi.Action, m *pb.DeleteRangeRequest
 // compact denies what would destroy history that is younger than the policy wants
 // kept: compaction to the head is how a thief wipes the traces (THREATS T8).
 func (a access) compact(m *pb.CompactionRequest) error {
-	if err := a.decide(etcdapi.KVCompact, etcdapi.Range{}); err != nil {
+	if err := a.decide(audit.Access{Action: etcdapi.KVCompact}); err != nil {
 		return err
 	}
 	age, subject := a.r.caller.subject.CompactionAge(), a.r.caller.subject
 	seen := a.g.heads.seenFor(m.Revision)
 	if d := subject.DecideCompaction(seen); d.Observed {
+		a.r.record.event.Decision = audit.Observed
 		a.g.observe(a.r.caller, etcdapi.KVCompact, etcdapi.Range{})
 		return nil
 	}
@@ -126,6 +132,7 @@ func (a access) compact(m *pb.CompactionRequest) error {
 		// caller can have made the revision, and on a member that lags it may be there
 		// already. Then it would be the head that goes.
 		a.g.count(a.r.caller, a.r.action, denied)
+		a.r.turnedDown(audit.NotLet, "the revision is in the future")
 		return rpctypes.ErrGRPCFutureRev
 	}
 	switch a.g.heads.judge(m.Revision, age) {
@@ -142,7 +149,7 @@ func (a access) compact(m *pb.CompactionRequest) error {
 type txnAccess struct{ access }
 
 func (a txnAccess) VisitCompare(c *pb.Compare) error {
-	return a.decide(etcdapi.KVTxnCompare, etcdapi.NewRange(c.Key, c.RangeEnd))
+	return a.decide(audit.Access{Action: etcdapi.KVTxnCompare, Keys: etcdapi.NewRange(c.Key, c.RangeEnd)})
 }
 
 func (a txnAccess) VisitRange(m *pb.RangeRequest) error { return a.read(etcdapi.KVTxnRange, m) }

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
+	"github.com/etcdguard/etcdguard/audit"
 	"github.com/etcdguard/etcdguard/certs"
 	"github.com/etcdguard/etcdguard/policy"
 )
@@ -23,6 +24,7 @@ type caller struct {
 	subject *policy.Subject
 	limits  policy.Limits
 	account *account
+	record  *audit.Caller // how the audit log names it
 }
 
 // account is what all connections of one of the policy's callers use together. It
@@ -77,8 +79,19 @@ func (g *Guard) callerAt(p *certs.Peer) *caller {
 		limits:  subject.Limits(),
 		account: g.accountOf(subject.Name()),
 	}
+	if g.audit != nil {
+		c.record = recordOf(who, subject.Name())
+	}
 	p.SetMemo(c)
 	return c
+}
+
+// recordOf is a caller as the audit log has it.
+func recordOf(who policy.Caller, name string) *audit.Caller {
+	return audit.NewCaller(audit.Identity{
+		Name: name, CN: who.CN, O: who.O, DNS: who.DNS, URI: who.URI, IP: who.IP,
+		Serial: who.Serial, PublicKeySHA256: who.PublicKeySHA256, Peer: who.Peer,
+	})
 }
 
 func (g *Guard) accountOf(name string) *account {

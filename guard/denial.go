@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/etcdguard/etcdguard/audit"
 	"github.com/etcdguard/etcdguard/etcdapi"
 )
 
@@ -46,6 +47,7 @@ func (g *Guard) observe(c *caller, action etcdapi.Action, keys etcdapi.Range) {
 }
 
 func (g *Guard) denyReserved(r *Request) error {
+	r.turnedDown(audit.NotLet, "keys of etcdguard's own")
 	g.count(r.caller, r.action, denied)
 	g.denials.log("denied", r.caller, r.action, etcdapi.Range{},
 		func() string { return etcdapi.ErrReserved.Error() + "; no rule can allow them" })
@@ -53,6 +55,7 @@ func (g *Guard) denyReserved(r *Request) error {
 }
 
 func (g *Guard) denyCompaction(r *Request, revision int64, age time.Duration) error {
+	r.turnedDown(audit.NotLet, "the revision is younger than "+age.String())
 	g.count(r.caller, r.action, denied)
 	g.denials.log("denied", r.caller, r.action, etcdapi.Range{}, func() string {
 		return fmt.Sprintf("revision %d is younger than %v; wait, or lower compactionAge of the caller's rule", revision, age)
@@ -63,6 +66,7 @@ func (g *Guard) denyCompaction(r *Request, revision int64, age time.Duration) er
 // postponeCompaction is the answer of a member that was away when the revision was
 // made, or came to be old: not no, but not yet.
 func (g *Guard) postponeCompaction(r *Request, revision int64, age time.Duration) error {
+	r.turnedDown(audit.Postponed, "it is not known here how old the revision is")
 	g.count(r.caller, r.action, unsureYet)
 	g.denials.log("postponed", r.caller, r.action, etcdapi.Range{}, func() string {
 		return fmt.Sprintf("this member was not there to see how old revision %d is; within %v it will know, other members may know now", revision, age)
@@ -72,6 +76,7 @@ func (g *Guard) postponeCompaction(r *Request, revision int64, age time.Duration
 
 // limited is the answer to what is allowed, but is too much.
 func (g *Guard) limited(r *Request, limit string, answer error) error {
+	r.turnedDown(audit.Limited, limit)
 	g.count(r.caller, r.action, overLimit)
 	g.denials.log("over a limit", r.caller, r.action, etcdapi.Range{},
 		func() string { return "raise the limit \"" + limit + "\" of caller " + r.caller.account.name })
@@ -80,6 +85,7 @@ func (g *Guard) limited(r *Request, limit string, answer error) error {
 
 // refuse is the answer to what the guard does not understand.
 func (g *Guard) refuse(r *Request, what string) error {
+	r.turnedDown(audit.Refused, "the request has "+what)
 	g.count(r.caller, r.action, refused)
 	g.denials.log("refused", r.caller, r.action, etcdapi.Range{},
 		func() string { return "the request has " + what })

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/etcdguard/etcdguard/audit"
 	"github.com/etcdguard/etcdguard/etcdapi"
 	"github.com/etcdguard/etcdguard/keyring"
 	"github.com/etcdguard/etcdguard/policy"
@@ -48,6 +49,8 @@ type Config struct {
 	// Ring seals values on their way in and opens them on their way out; nil: values
 	// pass as they are.
 	Ring *keyring.Ring
+	// Audit records every request; nil: none is recorded.
+	Audit *audit.Log
 	// Limits are those that clients are held to. With a Ring, the server behind the
 	// guard has to have Limits.Server of them, since sealing makes requests larger.
 	// The zero Limits are left to the server.
@@ -73,6 +76,7 @@ type Guard struct {
 	denials *denialLog
 	ring    *keyring.Ring
 	fanout  *fanout
+	audit   *audit.Log
 	// unreadables bounds the log of values that do not open.
 	unreadables *rate.Limiter
 
@@ -100,6 +104,7 @@ func New(c Config) *Guard {
 		heads:   newHeads(c.HeadHistory, c.HeadOnDisk, c.Now, c.Log),
 		denials: newDenialLog(c.Log),
 		ring:    c.Ring,
+		audit:   c.Audit,
 		fanout:  newFanout(c.Ring, c.Metrics.opened.Inc),
 
 		unreadables: newShare(),
@@ -151,6 +156,8 @@ type Request struct {
 	action  etcdapi.Action
 	message proto.Message
 	caller  *caller
+	began   time.Time
+	record  record
 
 	leasesLookedUp int
 }
@@ -163,21 +170,25 @@ func (g *Guard) Unary(ctx context.Context, message any, info *grpc.UnaryServerIn
 	if err != nil {
 		return nil, err
 	}
+	r.began = begin
 	// Before the stages: judging a large Txn, or looking up its leases, takes time too.
 	if !r.caller.account.begin(r.caller.limits.InFlight) {
-		return nil, g.limited(r, "requests in flight", errTooManyRequests)
+		return nil, g.recordDenied(ctx, r, g.limited(r, "requests in flight", errTooManyRequests))
 	}
 	defer r.caller.account.done()
 	if err := g.judge(ctx, r); err != nil {
-		return nil, err
+		return nil, g.recordDenied(ctx, r, err)
 	}
 
 	g.metrics.overhead.Observe(g.now().Sub(begin).Seconds())
 	answer, err := g.serve(ctx, r, next)
-	if err != nil {
+	if err == nil {
+		answer, err = g.answer(ctx, r, answer)
+	}
+	if err := g.recordAnswer(ctx, r, answer, err); err != nil {
 		return nil, err
 	}
-	return g.answer(ctx, r, answer)
+	return onTheWire(answer), nil
 }
 
 // receive finds out who asks for what.
@@ -188,11 +199,11 @@ func (g *Guard) receive(ctx context.Context, fullMethod string, message any) (*R
 	}
 	method, known := etcdapi.LookupMethod(fullMethod)
 	if !known {
-		return nil, g.refuseMethod(c, fullMethod)
+		return nil, g.recordMethod(ctx, c, fullMethod, g.refuseMethod(c, fullMethod))
 	}
 	m, ok := message.(proto.Message)
 	if !ok {
-		return nil, g.refuseMethod(c, fullMethod)
+		return nil, g.recordMethod(ctx, c, fullMethod, g.refuseMethod(c, fullMethod))
 	}
 	return &Request{method: method, action: method.Of(m), message: m, caller: c}, nil
 }

@@ -6,8 +6,12 @@ import (
 	"net/http"
 	"strings"
 
+	"google.golang.org/grpc/status"
+
+	"github.com/etcdguard/etcdguard/audit"
 	"github.com/etcdguard/etcdguard/certs"
 	"github.com/etcdguard/etcdguard/etcdapi"
+	"github.com/etcdguard/etcdguard/policy"
 )
 
 type peerKey struct{}
@@ -37,10 +41,21 @@ func (g *Guard) HTTP(next http.Handler) http.Handler {
 			return
 		}
 		c := g.callerAt(p)
+		req := &Request{action: action, caller: c, began: g.now()}
 		admin := strings.HasPrefix(r.URL.Path, etcdapi.AdminPrefix)
-		switch d := c.subject.Decide(action, etcdapi.Range{}); {
-		case !d.Allowed, admin && !allowsAdmin(c, action):
-			g.deny(c, action, etcdapi.Range{})
+		d := c.subject.Decide(action, etcdapi.Range{})
+		if admin && !allowsAdmin(c, action) {
+			d = policy.Decision{}
+		}
+		if g.audit != nil {
+			req.judged(audit.Access{Action: action}, d)
+		}
+		switch {
+		case !d.Allowed:
+			if err := g.recordDenied(r.Context(), req, g.deny(c, action, etcdapi.Range{})); err != errPermissionDenied {
+				http.Error(w, status.Convert(err).Message(), http.StatusServiceUnavailable)
+				return
+			}
 			http.Error(w, "permission denied", http.StatusForbidden)
 			return
 		case d.Observed:
@@ -49,12 +64,36 @@ func (g *Guard) HTTP(next http.Handler) http.Handler {
 			g.count(c, action, allowed)
 		}
 		r = r.WithContext(context.WithValue(r.Context(), callerKey{}, c.who.String()))
+		serve := g.Probe(next).ServeHTTP
 		if admin {
-			g.serveAdmin(next, w, r, p, c, action)
+			serve = func(w http.ResponseWriter, r *http.Request) { g.serveAdmin(next, w, r, p, c, action) }
+		}
+		g.recordHTTP(req, serve, w, r)
+	})
+}
+
+// recordHTTP serves a request that was let through, with the record around it. What an
+// answer over HTTP says has begun to leave before it ends, so an intent is on stable
+// storage before it begins.
+func (g *Guard) recordHTTP(req *Request, serve http.HandlerFunc, w http.ResponseWriter, r *http.Request) {
+	if g.audit == nil {
+		serve(w, r)
+		return
+	}
+	// Health is for those who would not know otherwise that this member serves nothing.
+	if err := g.recordIntent(r.Context(), req); err != nil && req.action != etcdapi.HTTPHealth && req.action != etcdapi.HTTPMetrics {
+		http.Error(w, status.Convert(err).Message(), http.StatusServiceUnavailable)
+		return
+	}
+	if req.record.intended {
+		if err := g.audit.Await(r.Context(), req.record.event.Of); err != nil {
+			http.Error(w, status.Convert(unrecordable(err)).Message(), http.StatusServiceUnavailable)
 			return
 		}
-		g.Probe(next).ServeHTTP(w, r)
-	})
+	}
+	answered := &answerWriter{ResponseWriter: w}
+	serve(answered, r)
+	_ = g.recordAnswer(context.WithoutCancel(r.Context()), req, nil, httpAnswer(answered.code))
 }
 
 type callerKey struct{}

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/etcdguard/etcdguard/audit"
 	"github.com/etcdguard/etcdguard/etcdapi"
 	"github.com/etcdguard/etcdguard/policy"
 )
@@ -22,7 +23,7 @@ var everyClientKey = etcdapi.Range{Kind: etcdapi.Tail, Begin: etcdapi.FirstClien
 // lease. A key that is attached between the look-up and the revocation was attached
 // by someone who may write it.
 func (a access) revokeLease(m *pb.LeaseRevokeRequest) error {
-	if err := a.decide(etcdapi.LeaseRevoke, etcdapi.Range{}); err != nil {
+	if err := a.decide(audit.Access{Action: etcdapi.LeaseRevoke}); err != nil {
 		return err
 	}
 	return a.everyLeaseKey(etcdapi.KVTxnDeleteRange, m.ID)
@@ -53,6 +54,7 @@ func (a access) everyLeaseKey(action etcdapi.Action, lease int64) error {
 	// etcd's own bound (max-txn-ops) comes after the guard, and on a follower each
 	// look-up is a round trip to the leader.
 	if a.r.leasesLookedUp++; a.r.leasesLookedUp > leasesRemembered {
+		a.r.turnedDown(audit.Refused, "too many leases in one request")
 		a.g.count(a.r.caller, a.r.action, refused)
 		return rpctypes.ErrGRPCTooManyOps
 	}
@@ -74,7 +76,11 @@ func (a access) leaseKey(action etcdapi.Action, key []byte) error {
 	if etcdapi.IsReserved(key) {
 		return a.g.denyReserved(a.r)
 	}
-	switch d := a.r.caller.subject.Decide(action, etcdapi.Key(key)); {
+	d := a.r.caller.subject.Decide(action, etcdapi.Key(key))
+	if a.g.audit != nil {
+		a.r.judged(audit.Access{Action: action, Keys: etcdapi.Key(key)}, d)
+	}
+	switch {
 	case !d.Allowed:
 		return a.g.deny(a.r.caller, action, etcdapi.Key(key))
 	case d.Observed:

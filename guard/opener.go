@@ -15,6 +15,25 @@ import (
 type opener struct {
 	guard  *Guard
 	opened int
+	bytes  int64
+}
+
+// opened is an answer with its values opened, and what the audit log says of it.
+type opened struct {
+	header      *pb.ResponseHeader
+	keys, bytes int64
+	message     *codec.Message
+}
+
+// GetHeader makes it look like any answer.
+func (o *opened) GetHeader() *pb.ResponseHeader { return o.header }
+
+// onTheWire is what gRPC gets to send.
+func onTheWire(answer any) any {
+	if o, ok := answer.(*opened); ok {
+		return o.message
+	}
+	return answer
 }
 
 // Size implements codec.Opener.
@@ -29,6 +48,7 @@ func (o *opener) Append(dst []byte, kv *mvccpb.KeyValue) ([]byte, error) {
 	if len(value)-len(dst) != len(kv.Value) { // it was sealed
 		o.opened++
 	}
+	o.bytes += int64(len(value) - len(dst))
 	return value, nil
 }
 
@@ -56,5 +76,5 @@ func (g *Guard) openInto(answer any, a *pb.RangeResponse, encode func(codec.Open
 	case err != nil:
 		return nil, err
 	}
-	return m, nil
+	return &opened{a.GetHeader(), int64(len(a.Kvs)), o.bytes, m}, nil
 }

@@ -7,6 +7,7 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"go.etcd.io/etcd/client/pkg/v3/types"
 
+	"github.com/etcdguard/etcdguard/audit"
 	"github.com/etcdguard/etcdguard/etcdapi"
 )
 
@@ -18,6 +19,7 @@ var stages = [...]func(*Guard, context.Context, *Request) error{
 	(*Guard).refuseFatal,
 	(*Guard).authorise,
 	(*Guard).beOpen,
+	(*Guard).recordIntent,
 }
 
 func (g *Guard) judge(ctx context.Context, r *Request) error {
@@ -82,6 +84,7 @@ func (g *Guard) refuseFatal(_ context.Context, r *Request) error {
 		answer = nameTooLong(m.Name)
 	}
 	if answer != nil {
+		r.turnedDown(audit.Refused, "etcd does not survive such a request")
 		g.count(r.caller, r.action, refused)
 	}
 	return answer

@@ -3,6 +3,7 @@ package guard
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
@@ -21,7 +22,7 @@ func (g *Guard) Stream(server any, inner grpc.ServerStream, info *grpc.StreamSer
 	}
 	method, known := etcdapi.LookupMethod(info.FullMethod)
 	if !known {
-		return g.refuseMethod(c, info.FullMethod)
+		return g.recordMethod(ctx, c, info.FullMethod, g.refuseMethod(c, info.FullMethod))
 	}
 	s := &stream{ServerStream: inner, guard: g, ctx: ctx, cancel: cancel, method: method}
 	var guarded guardedStream = s
@@ -37,7 +38,8 @@ func (g *Guard) Stream(server any, inner grpc.ServerStream, info *grpc.StreamSer
 		}
 		// One request with a long answer; the other streams last as long as a client.
 		if !c.account.begin(c.limits.InFlight) {
-			return g.limited(&Request{method: method, action: method.Action, caller: c}, "requests in flight", errTooManyRequests)
+			r := &Request{method: method, action: method.Action, caller: c}
+			return g.recordDenied(ctx, r, g.limited(r, "requests in flight", errTooManyRequests))
 		}
 		defer c.account.done()
 	}
@@ -49,9 +51,9 @@ func (g *Guard) Stream(server any, inner grpc.ServerStream, info *grpc.StreamSer
 	}
 	err = next(server, guarded)
 	if s.ended() != nil {
-		return s.ended() // the handler saw no more than a cancelled context
+		err = s.ended() // the handler saw no more than a cancelled context
 	}
-	return err
+	return g.recordStreamEnd(s, err)
 }
 
 // guardedStream is a stream that the guard keeps an eye on while it is open.
@@ -70,7 +72,13 @@ type stream struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	method etcdapi.Method
+
+	judged  atomic.Pointer[Request] // the last that was let through
+	carried carried
 }
+
+// carried is what a stream carried so far.
+type carried struct{ keys, bytes, revision atomic.Int64 }
 
 func (s *stream) Context() context.Context { return s.ctx }
 
@@ -88,8 +96,20 @@ func (s *stream) judge(m proto.Message) (*Request, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Request{method: s.method, action: s.method.Of(m), message: m, caller: c}
-	return r, s.guard.judge(s.ctx, r)
+	r := &Request{method: s.method, action: s.method.Of(m), message: m, caller: c, began: s.guard.now()}
+	if err := s.guard.judge(s.ctx, r); err != nil {
+		return r, s.guard.recordDenied(s.ctx, r, err)
+	}
+	s.judged.Store(r)
+	return r, nil
+}
+
+// SendMsg passes what the server sends.
+func (s *stream) SendMsg(m any) error {
+	if s.guard.audit != nil {
+		s.carried.sent(m)
+	}
+	return s.ServerStream.SendMsg(onTheWire(m))
 }
 
 func (s *stream) recheck()       {}

@@ -53,6 +53,9 @@ type watch struct {
 	denied  bool   // refused before etcd saw it; the answer is the guard's
 	ended   string // why the guard cancelled it while it was open; "": it did not
 	failed  bool   // it was, for an event that it can't be shown
+
+	record watchRecord
+	events atomic.Int64 // that were sent
 }
 
 func newWatchStream(s *stream) *watchStream {
@@ -132,8 +135,12 @@ func (w *watchStream) receive(m *pb.WatchRequest) (pass bool, err error) {
 		prevKV:  create.PrevKv,
 		denied:  err != nil,
 	}
+	watched.record = newWatchRecord(r, watched.keys, create)
 	if !watched.denied && !w.take(r) {
-		w.guard.limited(r, "watchers", errPermissionDenied)
+		err := w.guard.recordDenied(w.ctx, r, w.guard.limited(r, "watchers", errPermissionDenied))
+		if err != errPermissionDenied {
+			return false, err
+		}
 		watched.denied = true
 	}
 	w.mu.Lock()

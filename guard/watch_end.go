@@ -2,38 +2,54 @@ package guard
 
 import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/etcdguard/etcdguard/audit"
 	"github.com/etcdguard/etcdguard/etcdapi"
 )
 
 // learn sees in an answer of etcd which watch is open, and which is no more.
 func (w *watchStream) learn(answer *pb.WatchResponse) {
+	watched := w.learned(answer)
+	switch {
+	case watched == nil:
+	case answer.Canceled:
+		w.guard.recordWatch(watched, answer.WatchId, answer.CancelReason, watched.answer(answer.CancelReason))
+	default:
+		w.guard.recordWatch(watched, answer.WatchId, "", nil)
+	}
+}
+
+// learned is the watch that an answer creates or ends, if it is known.
+func (w *watchStream) learned(answer *pb.WatchResponse) *watch {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if answer.Created {
 		if len(w.creating) == 0 {
-			return
+			return nil
 		}
 		watched := w.creating[0]
 		w.creating = w.creating[1:]
 		if answer.Canceled {
 			w.release(watched)
-			return
+			return watched
 		}
 		w.open[answer.WatchId] = watched
 		if watched.under != w.guard.policy.Load() {
 			go w.recheck() // the policy changed while etcd created the watch
 		}
-		return
+		return watched
 	}
-	if watched, open := w.open[answer.WatchId]; open {
+	watched, open := w.open[answer.WatchId]
+	if open {
 		delete(w.open, answer.WatchId)
 		w.release(watched)
 		if watched.ended != "" {
 			answer.CancelReason = watched.ended
 		}
 	}
+	return watched
 }
 
 // holdsBack reports whether the guard ended a watch whose cancellation is still to
@@ -121,11 +137,19 @@ func (w *watchStream) fail(id int64, why error) {
 
 // close gives back what the stream's watches took.
 func (w *watchStream) close() {
+	for id, watched := range w.closing() {
+		w.guard.recordWatch(watched, id, "the stream ended", watched.answer("the stream ended"))
+	}
+}
+
+// closing empties the stream, and returns the watches that were open.
+func (w *watchStream) closing() map[int64]*watch {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for id, watched := range w.open {
+	open := w.open
+	w.open = map[int64]*watch{}
+	for _, watched := range open {
 		w.release(watched)
-		delete(w.open, id)
 	}
 	for _, watched := range w.creating {
 		if !watched.denied {
@@ -134,4 +158,14 @@ func (w *watchStream) close() {
 	}
 	w.creating = nil
 	w.closed = true
+	return open
+}
+
+// answer is how the watch ended, for the record.
+func (w *watch) answer(reason string) *audit.Answer {
+	code := codes.OK
+	if reason != "" {
+		code = codes.Canceled
+	}
+	return &audit.Answer{Code: code.String(), Keys: w.events.Load()}
 }

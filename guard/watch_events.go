@@ -32,7 +32,7 @@ func (w *watchStream) sendEvents(answer *pb.WatchResponse) error {
 // encode returns the events up to the first that does not open. etcd shows the same
 // events to other watchers, at this moment: they are read and never written.
 func (w *watchStream) encode(answer *pb.WatchResponse) ([]codec.Event, error) {
-	prevKV := w.askedForPrevKV(answer.WatchId)
+	prevKV := w.about(answer.WatchId, len(answer.Events))
 	events := make([]codec.Event, 0, len(answer.Events))
 	for _, e := range answer.Events {
 		event := codec.Event{Type: e.Type}
@@ -53,9 +53,14 @@ func (w *watchStream) encode(answer *pb.WatchResponse) ([]codec.Event, error) {
 	return events, nil
 }
 
-func (w *watchStream) askedForPrevKV(id int64) bool {
+// about counts the events that a watch is sent, and reports whether it asked for
+// previous values.
+func (w *watchStream) about(id int64, events int) (prevKV bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	watched, open := w.open[id]
+	if open {
+		watched.events.Add(int64(events))
+	}
 	return open && watched.prevKV
 }

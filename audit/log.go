@@ -1,0 +1,406 @@
+package audit
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/etcdguard/etcdguard/audit/evidence"
+	"github.com/etcdguard/etcdguard/audit/journal"
+	"github.com/etcdguard/etcdguard/etcdapi"
+)
+
+// Config is what a Log needs.
+type Config struct {
+	// Dir is the log's directory, made if there is none. Required.
+	Dir string
+	// SegmentBytes, MaxBytes and MinFreeBytes are those of journal.Config; 0 is its
+	// default of each.
+	SegmentBytes, MaxBytes, MinFreeBytes int64
+	// ServeUnrecorded lets requests through while the log can't be written, and counts
+	// them. By default they are refused.
+	ServeUnrecorded bool
+	// CheckpointInterval is the time between checkpoints while there are events; 0 is 10 s.
+	CheckpointInterval time.Duration
+	// SummaryInterval is the time that a summary spans at most; 0 is one minute.
+	SummaryInterval time.Duration
+	// Started is what the first event of this process says of it: names and values in turn.
+	Started []string
+	// Log takes what an operator has to know. Required.
+	Log *slog.Logger
+	// Registry takes the metrics. Required.
+	Registry prometheus.Registerer
+}
+
+// Log is the audit log of one member, open for writing. Its methods may be called
+// concurrently.
+type Log struct {
+	config  Config
+	log     *slog.Logger
+	journal *journal.Journal
+	metrics *metrics
+
+	// Under the journal's lock.
+	clock clock
+	tree  *evidence.Tree
+	found *found // while it is opened
+
+	signer  *evidence.Signer
+	failing atomic.Pointer[error]
+	events  atomic.Uint64 // that a checkpoint is worth
+	counts  counts
+
+	mu   sync.Mutex
+	owed []owedOutcome // outcomes that could not be written when they came
+	// Since the log failed: requests that were refused, and that were let through.
+	refused, unrecorded int64
+	failedAt            time.Time
+}
+
+// owedOutcome is the end of a request whose intent is in the log.
+type owedOutcome struct {
+	intent uint64
+	answer Answer
+}
+
+// mostOwed bounds what is owed while the log fails: no more requests can have been under
+// way when it did.
+const mostOwed = 1 << 16
+
+// NoIntent is the number of an intent that is not on record.
+const NoIntent = ^uint64(0)
+
+// Open opens the log, tells what became of the process before, if it did not close it,
+// and that this one has started.
+func Open(ctx context.Context, c Config) (_ *Log, err error) {
+	if c.CheckpointInterval == 0 {
+		c.CheckpointInterval = 10 * time.Second
+	}
+	if c.SummaryInterval == 0 {
+		c.SummaryInterval = time.Minute
+	}
+	l := &Log{config: c, log: c.Log, tree: &evidence.Tree{}, found: newFound()}
+	l.metrics = newMetrics(l)
+	recovered := journal.Recovered{}
+	l.journal, recovered, err = journal.Open(journal.Config{
+		Dir:          c.Dir,
+		SegmentBytes: c.SegmentBytes,
+		MaxBytes:     c.MaxBytes,
+		MinFreeBytes: c.MinFreeBytes,
+		Header:       l.header,
+		Restore:      l.restore,
+		Observe:      l.observe,
+		Closed:       l.closed,
+		Failing:      l.failed,
+		Log:          c.Log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("opening the audit log: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			_ = l.journal.Close()
+		}
+	}()
+	if l.signer, err = evidence.LoadSigner(c.Dir, l.found.handover); errors.Is(err, fs.ErrNotExist) && recovered.Next == 0 {
+		l.signer, err = evidence.CreateSigner(c.Dir)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("opening the audit log: %w", err)
+	}
+	found := l.found
+	l.found = nil
+	if err := l.explain(ctx, found, recovered); err != nil {
+		return nil, fmt.Errorf("opening the audit log: %w", err)
+	}
+	if err := l.metrics.register(c.Registry); err != nil {
+		return nil, fmt.Errorf("registering the audit log's metrics: %w", err)
+	}
+	return l, nil
+}
+
+// Origin is the log's name in checkpoints.
+func (l *Log) Origin() string { return l.signer.Origin() }
+
+// header is what a new segment says of the log before it. The journal calls it, and the
+// three below, under its lock.
+func (l *Log) header(b []byte) []byte {
+	b = append(b, `"log":`...)
+	// The first segment begins before the signer is read or made: it has the name of
+	// nobody, and the first checkpoint tells.
+	origin := ""
+	if l.signer != nil {
+		origin = l.signer.Origin()
+	}
+	b = appendText(b, origin, mostText)
+	b = append(b, `,"tree":[`...)
+	for i, h := range l.tree.Frontier() {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(b, '"')
+		b = base64.StdEncoding.AppendEncode(b, h[:])
+		b = append(b, '"')
+	}
+	return append(b, ']')
+}
+
+func (l *Log) restore(header []byte, first uint64) error {
+	tree, err := evidence.ReadHeader(header, first)
+	if err != nil {
+		return err
+	}
+	l.tree = tree
+	return nil
+}
+
+func (l *Log) observe(_ uint64, line []byte) {
+	l.tree.Append(line)
+	if l.found != nil {
+		l.found.see(line)
+	}
+}
+
+// entry makes an event a line of the journal.
+func (e *Event) of(l *Log) journal.Entry {
+	e.clock = &l.clock
+	return (*entry)(e)
+}
+
+type entry Event
+
+func (e *entry) AppendTo(b []byte, seq uint64, at time.Time) []byte {
+	return (*Event)(e).AppendTo(b, seq, e.clock.stamp(at))
+}
+
+// Ready is nil while requests may be served: unless the log can't be written, and no
+// request is to go unrecorded.
+func (l *Log) Ready() error {
+	if l.config.ServeUnrecorded {
+		return nil
+	}
+	if failing := l.failing.Load(); failing != nil {
+		l.mu.Lock()
+		l.refused++
+		l.mu.Unlock()
+		return *failing
+	}
+	return nil
+}
+
+// Intend records an intent, and returns its number. It is in the file then, and on its
+// way to stable storage.
+func (l *Log) Intend(e *Event) (intent uint64, err error) {
+	seq, err := l.journal.WriteAwaited(e.of(l))
+	if err == nil {
+		l.wrote(e)
+		return seq, nil
+	}
+	failed := (*journal.FailedError)(nil)
+	taken := errors.As(err, &failed) && failed.Taken
+	if l.config.ServeUnrecorded {
+		if taken {
+			return seq, nil
+		}
+		l.unrecord()
+		return NoIntent, nil
+	}
+	if taken { // it will be in the log, and so what became of it has to be
+		l.owe(seq, Answer{Code: "Unavailable"})
+	}
+	return NoIntent, err
+}
+
+// Await returns once the event is on stable storage.
+func (l *Log) Await(ctx context.Context, seq uint64) error {
+	if seq == NoIntent {
+		return nil
+	}
+	return l.settled(l.journal.Await(ctx, seq))
+}
+
+// Conclude records the outcome of an intent, and returns once the intent is on stable
+// storage.
+func (l *Log) Conclude(ctx context.Context, e *Event) error {
+	if e.Of == NoIntent {
+		return nil
+	}
+	if _, err := l.journal.Write(e.of(l)); err != nil {
+		failed := (*journal.FailedError)(nil)
+		if !errors.As(err, &failed) || !failed.Taken {
+			l.owe(e.Of, *e.Answer)
+		}
+		return l.settled(err)
+	}
+	l.wrote(e)
+	return l.settled(l.journal.Await(ctx, e.Of))
+}
+
+// Settle records an event, and returns once it is on stable storage.
+func (l *Log) Settle(ctx context.Context, e *Event) error {
+	seq, err := l.journal.WriteAwaited(e.of(l))
+	if err == nil {
+		l.wrote(e)
+		err = l.journal.Await(ctx, seq)
+	} else if l.config.ServeUnrecorded {
+		l.unrecord()
+	}
+	return l.settled(err)
+}
+
+// Record records an event; it is in the file within a moment.
+func (l *Log) Record(_ context.Context, e *Event) error {
+	if _, err := l.journal.Append(e.of(l)); err != nil {
+		if l.config.ServeUnrecorded {
+			l.unrecord()
+		}
+		return l.settled(err)
+	}
+	l.wrote(e)
+	return nil
+}
+
+// settled is what an error of the journal means for a request.
+func (l *Log) settled(err error) error {
+	if l.config.ServeUnrecorded {
+		return nil
+	}
+	return err
+}
+
+func (l *Log) wrote(e *Event) {
+	l.events.Add(1)
+	l.metrics.count(e.Kind)
+}
+
+func (l *Log) unrecord() {
+	l.metrics.unrecorded.Inc()
+	l.mu.Lock()
+	l.unrecorded++
+	l.mu.Unlock()
+}
+
+func (l *Log) owe(intent uint64, a Answer) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.owed) < mostOwed {
+		l.owed = append(l.owed, owedOutcome{intent, a})
+	}
+}
+
+// Act records something that etcdguard did itself; detail is names and values in turn.
+func (l *Log) Act(what string, detail ...string) {
+	e := Event{Kind: System, What: what, Detail: detail}
+	if err := l.Record(context.Background(), &e); err != nil {
+		l.log.Error("an act of etcdguard's own is not in the audit log", slog.String("what", what), slog.Any("error", err))
+	}
+}
+
+// Count counts a request that is not written.
+func (l *Log) Count(c *Caller, level string, action etcdapi.Action, a *Answer) {
+	l.counts.add(countKey{c.name, level, action, a.Code}, a)
+}
+
+// Run makes checkpoints and summaries until ctx ends.
+func (l *Log) Run(ctx context.Context) {
+	checkpoint, summary := time.NewTicker(l.config.CheckpointInterval), time.NewTicker(l.config.SummaryInterval)
+	defer checkpoint.Stop()
+	defer summary.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-checkpoint.C:
+			l.checkpoint()
+		case <-summary.C:
+			l.summarize(ctx)
+		}
+	}
+}
+
+// checkpoint signs what the log has now, if that is more than at the checkpoint before.
+func (l *Log) checkpoint() {
+	if l.events.Load() == 0 {
+		return
+	}
+	n := l.events.Swap(0)
+	if _, err := l.journal.Append(checkpointEntry{l}); err != nil {
+		l.events.Add(n)
+		return // the log says itself why it fails
+	}
+	l.metrics.count(Checkpoint)
+}
+
+// checkpointEntry is a checkpoint of the events before it, whatever they are by the time
+// that its turn comes.
+type checkpointEntry struct{ log *Log }
+
+func (c checkpointEntry) AppendTo(b []byte, seq uint64, at time.Time) []byte {
+	l := c.log
+	e := Event{Kind: Checkpoint}
+	var err error
+	if e.Note, err = l.signer.Checkpoint(int64(seq), l.tree.Root()); err != nil {
+		e.Reason = "signing: " + err.Error()
+	}
+	return e.AppendTo(b, seq, l.clock.stamp(at))
+}
+
+// Close records that the log ends here, with a checkpoint, and closes it.
+func (l *Log) Close(reason string) error {
+	ctx := context.Background()
+	l.summarize(ctx)
+	l.Act("stopped", "reason", reason)
+	l.checkpoint()
+	l.metrics.unregister(l.config.Registry)
+	if err := l.journal.Close(); err != nil {
+		return fmt.Errorf("closing the audit log: %w", err)
+	}
+	return nil
+}
+
+// closed keeps what proofs need of a segment that is complete.
+func (l *Log) closed(s journal.Segment) {
+	if err := evidence.WriteHashes(s); err != nil {
+		l.log.Warn("the hashes beside a segment of the audit log were not written; they can be made again from it", slog.Any("error", err))
+	}
+}
+
+// failed is told by the journal when it fails, and with nil when it works again.
+func (l *Log) failed(why error) {
+	if why != nil {
+		l.mu.Lock()
+		if l.failedAt.IsZero() {
+			l.failedAt = time.Now()
+		}
+		l.mu.Unlock()
+		l.failing.Store(&why)
+		l.log.Error("the audit log can't be written", slog.Any("error", why), slog.Bool("serving-unrecorded", l.config.ServeUnrecorded))
+		return
+	}
+	l.failing.Store(nil)
+	l.mu.Lock()
+	owed, refused, unrecorded, since := l.owed, l.refused, l.unrecorded, l.failedAt
+	l.owed, l.refused, l.unrecorded, l.failedAt = nil, 0, 0, time.Time{}
+	l.mu.Unlock()
+	for i := range owed {
+		_ = l.Record(context.Background(), &Event{Kind: Outcome, Of: owed[i].intent, Answer: &owed[i].answer})
+	}
+	gap := Event{Kind: Gap, Reason: "the log could not be written",
+		From: since.UTC().Format(timeFormat), To: time.Now().UTC().Format(timeFormat),
+		Counts: []Count{{Code: "refused", N: refused}, {Code: "unrecorded", N: unrecorded}}}
+	if err := l.Settle(context.Background(), &gap); err != nil {
+		return // it failed again, and will say so again
+	}
+	l.log.Info("the audit log can be written again", slog.Int64("refused", refused), slog.Int64("unrecorded", unrecorded))
+}
+
+func itoa(n uint64) string { return strconv.FormatUint(n, 10) }

@@ -1,0 +1,95 @@
+package audit
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics is what the log counts, and what the journal says of itself when it is asked.
+type metrics struct {
+	log        *Log
+	events     *prometheus.CounterVec
+	byKind     map[Kind]prometheus.Counter
+	unrecorded prometheus.Counter
+	failing    *prometheus.Desc
+	syncs      *prometheus.Desc
+	syncTime   *prometheus.Desc
+	bytes      *prometheus.Desc
+	most       *prometheus.Desc
+	free       *prometheus.Desc
+	unsynced   *prometheus.Desc
+}
+
+var kinds = []Kind{Intent, Outcome, Read, Denied, Watch, Stream, Handshake, Summary, System, Checkpoint, Witness, SignerKey, Gap}
+
+func newMetrics(l *Log) *metrics {
+	desc := func(name, help string) *prometheus.Desc { return prometheus.NewDesc(name, help, nil, nil) }
+	m := &metrics{
+		log: l,
+		events: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "etcdguard_audit_events_total",
+			Help: "Events written to the audit log, by kind.",
+		}, []string{"kind"}),
+		byKind: map[Kind]prometheus.Counter{},
+		unrecorded: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "etcdguard_audit_unrecorded_total",
+			Help: "Requests that were served without being recorded, because the audit log could not be written and on-failure is serve.",
+		}),
+		failing:  desc("etcdguard_audit_failing", "1 while the audit log can't be written."),
+		syncs:    desc("etcdguard_audit_syncs_total", "Syncs of the audit log to stable storage."),
+		syncTime: desc("etcdguard_audit_sync_seconds_total", "Time that those syncs took."),
+		bytes:    desc("etcdguard_audit_bytes", "What the audit log's segments take on the disk."),
+		most:     desc("etcdguard_audit_max_bytes", "What they may take at most (max-bytes)."),
+		free:     desc("etcdguard_audit_free_bytes", "What is free on the file system of the audit log."),
+		unsynced: desc("etcdguard_audit_unsynced_bytes", "What is not known to be on stable storage."),
+	}
+	for _, k := range kinds {
+		m.byKind[k] = m.events.WithLabelValues(string(k))
+	}
+	return m
+}
+
+func (m *metrics) count(k Kind) { m.byKind[k].Inc() }
+
+func (m *metrics) collectors() []prometheus.Collector {
+	return []prometheus.Collector{m.events, m.unrecorded, m}
+}
+
+func (m *metrics) register(r prometheus.Registerer) error {
+	for _, c := range m.collectors() {
+		if err := r.Register(c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *metrics) unregister(r prometheus.Registerer) {
+	for _, c := range m.collectors() {
+		r.Unregister(c)
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (m *metrics) Describe(to chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{m.failing, m.syncs, m.syncTime, m.bytes, m.most, m.free, m.unsynced} {
+		to <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (m *metrics) Collect(to chan<- prometheus.Metric) {
+	s := m.log.journal.Status()
+	failing := 0.0
+	if s.Failed != nil || s.Full != nil {
+		failing = 1
+	}
+	gauge := func(d *prometheus.Desc, v float64) { to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v) }
+	counter := func(d *prometheus.Desc, v float64) { to <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v) }
+	gauge(m.failing, failing)
+	counter(m.syncs, float64(s.Syncs))
+	counter(m.syncTime, s.SyncTime.Seconds())
+	gauge(m.bytes, float64(s.Bytes))
+	gauge(m.most, float64(s.MaxBytes))
+	gauge(m.free, float64(s.Free))
+	gauge(m.unsynced, float64(s.Kept))
+}

@@ -1,0 +1,78 @@
+package audit
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"log/slog"
+	"slices"
+
+	"github.com/etcdguard/etcdguard/audit/journal"
+)
+
+// found is what the events say that the journal replays when it is opened: how the
+// process before ended.
+type found struct {
+	open     map[uint64]struct{} // intents without an outcome
+	last     Kind
+	what     string // of the last system event
+	rev      int64  // the highest of an answer
+	handover string // the note of the last signer event
+}
+
+func newFound() *found { return &found{open: map[uint64]struct{}{}} }
+
+// see reads what matters of one event; one that can't be read is a matter of
+// verification, not of opening.
+func (f *found) see(line []byte) {
+	if bytes.Contains(line, []byte(`,"kind":"checkpoint",`)) {
+		return
+	}
+	var e struct {
+		Seq  uint64
+		Kind Kind
+		Of   uint64
+		What string
+		Rev  int64
+		Note string
+	}
+	if json.Unmarshal(line, &e) != nil {
+		return
+	}
+	f.last, f.what = e.Kind, e.What
+	f.rev = max(f.rev, e.Rev)
+	switch e.Kind {
+	case Intent:
+		f.open[e.Seq] = struct{}{}
+	case Outcome:
+		delete(f.open, e.Of)
+	case SignerKey:
+		f.handover = e.Note
+	}
+}
+
+// explain records how the process before ended, unless it said so itself, and that
+// this one has started.
+func (l *Log) explain(ctx context.Context, f *found, r journal.Recovered) error {
+	if r.Next > 0 && !(f.last == System && f.what == "stopped") {
+		lost := make([]uint64, 0, len(f.open))
+		for intent := range f.open {
+			lost = append(lost, intent)
+		}
+		slices.Sort(lost)
+		for _, intent := range lost {
+			if err := l.Record(ctx, &Event{Kind: Outcome, Of: intent, Answer: &Answer{Code: Lost}}); err != nil {
+				return err
+			}
+		}
+		gap := Event{Kind: Gap, Reason: "the process before ended without closing the log; reads of its last moments may be missing",
+			From: itoa(uint64(f.rev)),
+			Counts: []Count{{Code: "lost", N: int64(len(lost))}, {Code: "dropped", Bytes: r.DroppedBytes}}}
+		if err := l.Record(ctx, &gap); err != nil {
+			return err
+		}
+		l.log.Warn("the audit log was not closed by the process before",
+			slog.Int("without-outcome", len(lost)), slog.Int64("dropped-bytes", r.DroppedBytes))
+	}
+	return l.Settle(ctx, &Event{Kind: System, What: "started", Detail: l.config.Started})
+}
