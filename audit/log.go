@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"os"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -54,7 +55,14 @@ type Log struct {
 	tree  *evidence.Tree
 	found *found // while it is opened
 
-	signer  *evidence.Signer
+	origin string // the log's name
+
+	signer *evidence.Signer
+	latest atomic.Pointer[evidence.Log] // as of the last checkpoint
+
+	witnessing sync.Mutex
+	witness    evidence.Witness // of the other members' logs
+
 	failing atomic.Pointer[error]
 	events  atomic.Uint64 // that a checkpoint is worth
 	counts  counts
@@ -90,6 +98,9 @@ func Open(ctx context.Context, c Config) (_ *Log, err error) {
 	}
 	l := &Log{config: c, log: c.Log, tree: &evidence.Tree{}, found: newFound()}
 	l.metrics = newMetrics(l)
+	if err := l.identify(); err != nil {
+		return nil, fmt.Errorf("opening the audit log: %w", err)
+	}
 	recovered := journal.Recovered{}
 	l.journal, recovered, err = journal.Open(journal.Config{
 		Dir:          c.Dir,
@@ -111,10 +122,7 @@ func Open(ctx context.Context, c Config) (_ *Log, err error) {
 			_ = l.journal.Close()
 		}
 	}()
-	if l.signer, err = evidence.LoadSigner(c.Dir, l.found.handover); errors.Is(err, fs.ErrNotExist) && recovered.Next == 0 {
-		l.signer, err = evidence.CreateSigner(c.Dir)
-	}
-	if err != nil {
+	if l.signer, err = evidence.LoadSigner(c.Dir, l.found.handover); err != nil {
 		return nil, fmt.Errorf("opening the audit log: %w", err)
 	}
 	found := l.found
@@ -129,19 +137,37 @@ func Open(ctx context.Context, c Config) (_ *Log, err error) {
 }
 
 // Origin is the log's name in checkpoints.
-func (l *Log) Origin() string { return l.signer.Origin() }
+func (l *Log) Origin() string { return l.origin }
+
+// identify makes a new log's name and key, before its first segment is begun, which
+// has the name in it. An old log's name stands in its segments.
+func (l *Log) identify() error {
+	segments, err := journal.Segments(l.config.Dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if len(segments) > 0 {
+		return nil
+	}
+	if err := os.MkdirAll(l.config.Dir, 0o700); err != nil {
+		return err
+	}
+	signer, err := evidence.CreateSigner(l.config.Dir)
+	if errors.Is(err, fs.ErrExist) { // a crash came between the key and the first segment
+		signer, err = evidence.LoadSigner(l.config.Dir, "")
+	}
+	if err != nil {
+		return err
+	}
+	l.origin = signer.Origin()
+	return nil
+}
 
 // header is what a new segment says of the log before it. The journal calls it, and the
 // three below, under its lock.
 func (l *Log) header(b []byte) []byte {
 	b = append(b, `"log":`...)
-	// The first segment begins before the signer is read or made: it has the name of
-	// nobody, and the first checkpoint tells.
-	origin := ""
-	if l.signer != nil {
-		origin = l.signer.Origin()
-	}
-	b = appendText(b, origin, mostText)
+	b = appendText(b, l.origin, mostText)
 	b = append(b, `,"tree":[`...)
 	for i, h := range l.tree.Frontier() {
 		if i > 0 {
@@ -350,6 +376,8 @@ func (c checkpointEntry) AppendTo(b []byte, seq uint64, at time.Time) []byte {
 	var err error
 	if e.Note, err = l.signer.Checkpoint(int64(seq), l.tree.Root()); err != nil {
 		e.Reason = "signing: " + err.Error()
+	} else {
+		l.latest.Store(&evidence.Log{Signer: l.signer, Checkpoint: e.Note, Prover: l.tree.Prover(l.lines)})
 	}
 	return e.AppendTo(b, seq, l.clock.stamp(at))
 }
@@ -360,7 +388,6 @@ func (l *Log) Close(reason string) error {
 	l.summarize(ctx)
 	l.Act("stopped", "reason", reason)
 	l.checkpoint()
-	l.metrics.unregister(l.config.Registry)
 	if err := l.journal.Close(); err != nil {
 		return fmt.Errorf("closing the audit log: %w", err)
 	}

@@ -2,6 +2,8 @@ package audit
 
 import (
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/etcdguard/etcdguard/audit/evidence"
 )
 
 // metrics is what the log counts, and what the journal says of itself when it is asked.
@@ -10,6 +12,7 @@ type metrics struct {
 	events     *prometheus.CounterVec
 	byKind     map[Kind]prometheus.Counter
 	unrecorded prometheus.Counter
+	observed   *prometheus.CounterVec
 	failing    *prometheus.Desc
 	syncs      *prometheus.Desc
 	syncTime   *prometheus.Desc
@@ -34,6 +37,10 @@ func newMetrics(l *Log) *metrics {
 			Name: "etcdguard_audit_unrecorded_total",
 			Help: "Requests that were served without being recorded, because the audit log could not be written and on-failure is serve.",
 		}),
+		observed: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "etcdguard_audit_observations_total",
+			Help: "Looks at other members' audit logs, by result (first, consistent, unchanged, no proof, expired, stale, forked, bad signature).",
+		}, []string{"result"}),
 		failing:  desc("etcdguard_audit_failing", "1 while the audit log can't be written."),
 		syncs:    desc("etcdguard_audit_syncs_total", "Syncs of the audit log to stable storage."),
 		syncTime: desc("etcdguard_audit_sync_seconds_total", "Time that those syncs took."),
@@ -41,6 +48,10 @@ func newMetrics(l *Log) *metrics {
 		most:     desc("etcdguard_audit_max_bytes", "What they may take at most (max-bytes)."),
 		free:     desc("etcdguard_audit_free_bytes", "What is free on the file system of the audit log."),
 		unsynced: desc("etcdguard_audit_unsynced_bytes", "What is not known to be on stable storage."),
+	}
+	for _, r := range []evidence.Result{evidence.First, evidence.Consistent, evidence.Unchanged, evidence.NoProof,
+		evidence.Expired, evidence.Stale, evidence.Forked, evidence.BadSignature} {
+		m.observed.WithLabelValues(string(r)) // one that begins with the first fork has no rise to alert on
 	}
 	for _, k := range kinds {
 		m.byKind[k] = m.events.WithLabelValues(string(k))
@@ -50,23 +61,13 @@ func newMetrics(l *Log) *metrics {
 
 func (m *metrics) count(k Kind) { m.byKind[k].Inc() }
 
-func (m *metrics) collectors() []prometheus.Collector {
-	return []prometheus.Collector{m.events, m.unrecorded, m}
-}
-
 func (m *metrics) register(r prometheus.Registerer) error {
-	for _, c := range m.collectors() {
+	for _, c := range []prometheus.Collector{m.events, m.unrecorded, m.observed, m} {
 		if err := r.Register(c); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-func (m *metrics) unregister(r prometheus.Registerer) {
-	for _, c := range m.collectors() {
-		r.Unregister(c)
-	}
 }
 
 // Describe implements prometheus.Collector.
@@ -84,7 +85,9 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 		failing = 1
 	}
 	gauge := func(d *prometheus.Desc, v float64) { to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v) }
-	counter := func(d *prometheus.Desc, v float64) { to <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v) }
+	counter := func(d *prometheus.Desc, v float64) {
+		to <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v)
+	}
 	gauge(m.failing, failing)
 	counter(m.syncs, float64(s.Syncs))
 	counter(m.syncTime, s.SyncTime.Seconds())

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 
+	"github.com/etcdguard/etcdguard/audit/evidence"
 	"github.com/etcdguard/etcdguard/audit/journal"
 )
 
@@ -18,6 +19,13 @@ type found struct {
 	what     string // of the last system event
 	rev      int64  // the highest of an answer
 	handover string // the note of the last signer event
+	seen     []seen // of other logs, oldest first
+}
+
+// seen is a witness event.
+type seen struct {
+	result evidence.Result
+	note   string
 }
 
 func newFound() *found { return &found{open: map[uint64]struct{}{}} }
@@ -29,12 +37,12 @@ func (f *found) see(line []byte) {
 		return
 	}
 	var e struct {
-		Seq  uint64
-		Kind Kind
-		Of   uint64
-		What string
-		Rev  int64
-		Note string
+		Seq          uint64
+		Kind         Kind
+		Of           uint64
+		What         string
+		Rev          int64
+		Note, Result string
 	}
 	if json.Unmarshal(line, &e) != nil {
 		return
@@ -48,12 +56,19 @@ func (f *found) see(line []byte) {
 		delete(f.open, e.Of)
 	case SignerKey:
 		f.handover = e.Note
+	case Witness:
+		f.seen = append(f.seen, seen{evidence.Result(e.Result), e.Note})
 	}
 }
 
 // explain records how the process before ended, unless it said so itself, and that
 // this one has started.
 func (l *Log) explain(ctx context.Context, f *found, r journal.Recovered) error {
+	for _, s := range f.seen {
+		if err := l.witness.Restore(s.result, s.note); err != nil {
+			l.log.Warn("an event of the audit log is not as it was written; etcdguard audit verify says more", slog.Any("error", err))
+		}
+	}
 	if r.Next > 0 && !(f.last == System && f.what == "stopped") {
 		lost := make([]uint64, 0, len(f.open))
 		for intent := range f.open {
@@ -66,7 +81,7 @@ func (l *Log) explain(ctx context.Context, f *found, r journal.Recovered) error 
 			}
 		}
 		gap := Event{Kind: Gap, Reason: "the process before ended without closing the log; reads of its last moments may be missing",
-			From: itoa(uint64(f.rev)),
+			From:   itoa(uint64(f.rev)),
 			Counts: []Count{{Code: "lost", N: int64(len(lost))}, {Code: "dropped", Bytes: r.DroppedBytes}}}
 		if err := l.Record(ctx, &gap); err != nil {
 			return err

@@ -174,6 +174,15 @@ apiVersion: etcdguard.dev/v1
 kind: Guard
 # Who may do what, one file for all members. Relative to this file.
 policy: ../../policy.yaml
+
+# Who did what: recorded before etcd is asked, on stable storage before the answer. See it
+# with "etcdguard audit tail". On a cluster that matters, put dir on a disk of its own.
+audit:
+  dir: audit # relative to this file
+  on-failure: deny # or serve: requests pass unrecorded, and are counted
+  max-bytes: 1GiB # the oldest go when it is reached
+  segment-bytes: 16MiB
+  min-free-bytes: 64MiB
 `
 
 // sealingYAML follows guardYAML where the cluster seals. Every member has the same key

@@ -25,6 +25,10 @@ type GuardConfig struct {
 	// not served.
 	Sealing *SealingConfig `yaml:"sealing"`
 
+	// Audit is where and how requests are recorded; nil: they are not, and the member
+	// says so.
+	Audit *AuditConfig `yaml:"audit"`
+
 	// UnsafePlaintextClients allows http:// and unix:// client URLs: callers there
 	// are nobody, and what they say can be read and changed on its way.
 	UnsafePlaintextClients bool `yaml:"unsafe-plaintext-clients"`
@@ -54,6 +58,24 @@ type SealingConfig struct {
 	// the directory of the guard's configuration; "" is etcdguard-ring.json in the data
 	// directory.
 	Mirror string `yaml:"mirror"`
+}
+
+// AuditConfig is what the audit log needs on this member.
+type AuditConfig struct {
+	// Dir is the log's directory, relative to that of the guard's configuration; "" is
+	// audit in the data directory. A disk of its own spares etcd's.
+	Dir string `yaml:"dir"`
+	// OnFailure says what happens while the log can't be written: deny (the default)
+	// serves nobody, serve lets requests through unrecorded and counts them.
+	OnFailure string `yaml:"on-failure"`
+	// MaxBytes is what the log may take, such as 4GiB (the default): the oldest
+	// segments go when it is reached.
+	MaxBytes string `yaml:"max-bytes"`
+	// SegmentBytes is the size of one file, 64MiB by default.
+	SegmentBytes string `yaml:"segment-bytes"`
+	// MinFreeBytes is what stays free on the file system, 256MiB by default: the log
+	// stops before it fills the disk under etcd.
+	MinFreeBytes string `yaml:"min-free-bytes"`
 }
 
 // providers makes the key providers; none without sealing.
@@ -105,6 +127,9 @@ func LoadGuardConfig(file string) (*GuardConfig, error) {
 			complain("sealing."+p.Field, p.Message, p.Fix)
 		}
 	}
+	if c.Audit != nil {
+		c.Audit.check(complain)
+	}
 	if len(problems) > 0 {
 		return nil, problems
 	}
@@ -122,6 +147,9 @@ func (c *GuardConfig) resolve(dir string) {
 			l := c.Sealing.Providers[i].Local
 			names = append(names, &l.KeyFile, &l.PassphraseFile)
 		}
+	}
+	if c.Audit != nil {
+		names = append(names, &c.Audit.Dir)
 	}
 	for _, name := range names {
 		if *name != "" && !filepath.IsAbs(*name) {

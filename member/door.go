@@ -234,8 +234,10 @@ func (m *Member) serverOptions() []grpc.ServerOption {
 func (m *Member) handshakeFailed(from net.Addr, shown *x509.Certificate, err error) {
 	m.metrics.handshakes.Inc()
 	if !m.rejections.Allow() {
+		m.rejectedMore.Add(1)
 		return
 	}
+	m.recordHandshake(from, shown, err)
 	who := "nobody"
 	if shown != nil {
 		who = policy.CallerOf(shown, from.String()).String()

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -15,6 +16,7 @@ import (
 	"go.uber.org/zap/exp/zapslog"
 	"golang.org/x/time/rate"
 
+	"github.com/etcdguard/etcdguard/audit"
 	"github.com/etcdguard/etcdguard/control"
 	"github.com/etcdguard/etcdguard/guard"
 	"github.com/etcdguard/etcdguard/internal/filewatch"
@@ -47,6 +49,7 @@ type Member struct {
 	etcd    *embed.Etcd
 	guard   *guard.Guard
 	keeper  *keyring.Keeper
+	audit   *audit.Log // nil: nothing is recorded
 	control *control.Handler
 	metrics *metrics
 	door    *door
@@ -54,12 +57,14 @@ type Member struct {
 	providers []kms.Provider
 	// rejections bounds the log of failed handshakes.
 	rejections *rate.Limiter
-	ctx        context.Context // of what runs until the member stops
-	cancel     context.CancelFunc
-	tasks      sync.WaitGroup
-	done       chan error
-	serving    sync.Once
-	stopped    sync.Once
+	// rejectedMore counts those that the bound kept out of it.
+	rejectedMore atomic.Int64
+	ctx          context.Context // of what runs until the member stops
+	cancel       context.CancelFunc
+	tasks        sync.WaitGroup
+	done         chan error
+	serving      sync.Once
+	stopped      sync.Once
 
 	reloading sync.Mutex
 
@@ -129,6 +134,7 @@ func Start(ctx context.Context, c Config) (_ *Member, err error) {
 			m.cancel()
 			m.door.close()
 			m.tasks.Wait()
+			m.closeAudit("it could not start")
 			if m.etcd != nil {
 				m.etcd.Close()
 			}
@@ -140,11 +146,15 @@ func Start(ctx context.Context, c Config) (_ *Member, err error) {
 	if m.keeper, err = m.newKeeper(); err != nil {
 		return nil, err
 	}
+	if m.audit, err = m.openAudit(ctx); err != nil {
+		return nil, err
+	}
 	m.control = m.newControl()
 	m.guard = guard.New(guard.Config{
 		Policy:      rules,
 		Etcd:        server{m.etcd.Server},
 		Ring:        m.keeper.Ring(),
+		Audit:       m.audit,
 		Limits:      m.limits(),
 		Log:         m.log,
 		Metrics:     guardMetrics,
@@ -203,6 +213,7 @@ func (m *Member) run() {
 	m.task(func() { m.guard.Run(m.ctx) })
 	m.task(func() { m.watchPolicy(m.ctx) })
 	m.task(func() { m.watchCertificates(m.ctx) })
+	m.task(func() { m.runAudit(m.ctx) })
 }
 
 // serve lets clients come, if it has not yet.
@@ -218,6 +229,7 @@ func (m *Member) open() {
 	m.guard.SetReady(true)
 	m.door.announce(m)
 	m.task(func() { m.awaitEnd(m.ctx) })
+	m.task(func() { m.exchangeAudit(m.ctx) })
 }
 
 func (m *Member) task(f func()) {
@@ -263,6 +275,7 @@ func (m *Member) Stop(reason string) {
 		m.door.drain(m.etcd.Server.Cfg.ReqTimeout())
 		m.cancel()
 		m.tasks.Wait()
+		m.closeAudit(reason)
 		m.etcd.Close()
 	})
 }
@@ -281,11 +294,13 @@ func (m *Member) reloadPolicy() error {
 	p, err := policy.Load(m.config.Guard.Policy)
 	m.metrics.reloaded("policy", err)
 	if err != nil {
+		m.act("policy", "kept", "the one before", "error", err.Error())
 		m.log.Error("the policy was not reloaded; the old one stays in force", slog.Any("error", err))
 		return err
 	}
 	m.guard.SetPolicy(p)
 	m.policyInForce(p)
+	m.act("policy", "digest", p.Digest())
 	m.log.Info("the policy was reloaded", slog.String("digest", p.Digest()))
 	return nil
 }

@@ -25,11 +25,13 @@ func (m *Member) reloadCertificates() error {
 	err := m.door.source.Reload()
 	m.metrics.reloaded("certificates", err)
 	if err != nil {
+		m.act("certificates", "kept", "those before", "error", err.Error())
 		m.log.Error("the certificates were not reloaded; the old ones stay in force", slog.Any("error", err))
 		return err
 	}
 	now := m.door.source.Current()
 	m.showCertificates(now)
+	m.act("certificates", "serial", now.Leaf().SerialNumber.String(), "not-after", now.Leaf().NotAfter.UTC().Format(time.RFC3339))
 	m.log.Info("the certificates were reloaded", slog.Time("not-after", now.Leaf().NotAfter))
 	m.closeUntrusted()
 	return nil
