@@ -21,8 +21,7 @@ type chunk [1024]tlog.Hash
 // Tree is the Merkle tree of a log that is being written. Its zero value is that of an
 // empty one. It is not safe for use by several goroutines; what Prover returns is.
 type Tree struct {
-	size     int64
-	frontier [63]tlog.Hash // by level; those of the bits that are set in size count
+	edge
 
 	// Of the part that is retained. The first hash in blocks that counts is number
 	// skip, and count are all.
@@ -32,31 +31,98 @@ type Tree struct {
 	skip, count int64
 }
 
+// edge is what a tree needs in order to grow: the hashes of its maximal complete
+// subtrees, by level. Those of the bits that are set in size count.
+type edge struct {
+	size   int64
+	hashes [63]tlog.Hash
+}
+
+// newEdge is that of a tree of size events with these maximal complete subtrees,
+// largest first.
+func newEdge(size int64, frontier []tlog.Hash) (e edge, err error) {
+	if size < 0 || len(frontier) != bits.OnesCount64(uint64(size)) {
+		return e, fmt.Errorf("a tree of %d events has %d complete subtrees, not %d", size, bits.OnesCount64(uint64(size)), len(frontier))
+	}
+	e.size = size
+	rest := uint64(size)
+	for _, h := range frontier {
+		level := bits.Len64(rest) - 1
+		e.hashes[level] = h
+		rest &^= 1 << level
+	}
+	return e, nil
+}
+
+// add puts a complete subtree of that level at the end. If this completes a block, its
+// hash is returned.
+func (e *edge) add(level int, h tlog.Hash) (block tlog.Hash, complete bool) {
+	if level == blockLevel {
+		block, complete = h, true
+	}
+	added := int64(1) << level
+	for ; e.size>>level&1 == 1; level++ {
+		h = tlog.NodeHash(e.hashes[level], h)
+		if level+1 == blockLevel {
+			block, complete = h, true
+		}
+	}
+	e.hashes[level] = h
+	e.size += added
+	return block, complete
+}
+
+// Size is the number of events.
+func (e *edge) Size() int64 { return e.size }
+
+// Root is the hash of the whole tree.
+func (e *edge) Root() tlog.Hash {
+	if e.size == 0 {
+		root, _ := tlog.TreeHash(0, nil)
+		return root
+	}
+	level := bits.TrailingZeros64(uint64(e.size))
+	root := e.hashes[level]
+	for level++; e.size>>level != 0; level++ {
+		if e.size>>level&1 == 1 {
+			root = tlog.NodeHash(e.hashes[level], root)
+		}
+	}
+	return root
+}
+
+// Frontier are the hashes of the maximal complete subtrees, largest first: what the
+// header of a segment that begins here holds.
+func (e *edge) Frontier() []tlog.Hash {
+	frontier := make([]tlog.Hash, 0, bits.OnesCount64(uint64(e.size)))
+	for level := bits.Len64(uint64(e.size)) - 1; level >= 0; level-- {
+		if e.size>>level&1 == 1 {
+			frontier = append(frontier, e.hashes[level])
+		}
+	}
+	return frontier
+}
+
 // NewTree is the tree of a log whose events before first, a multiple of BlockEvents,
 // are not there any more: frontier, the hashes of the maximal complete subtrees of
 // those, largest first, is all that it has of them.
 func NewTree(first int64, frontier []tlog.Hash) (*Tree, error) {
-	switch {
-	case first < 0 || first%BlockEvents != 0:
+	if first%BlockEvents != 0 {
 		return nil, fmt.Errorf("restoring the tree: %d is no multiple of %d events", first, BlockEvents)
-	case len(frontier) != bits.OnesCount64(uint64(first)):
-		return nil, fmt.Errorf("restoring the tree: %d events have %d subtrees, not %d", first, bits.OnesCount64(uint64(first)), len(frontier))
 	}
-	t := &Tree{size: first, first: first, before: slices.Clone(frontier)}
-	rest := uint64(first)
-	for _, h := range frontier {
-		level := bits.Len64(rest) - 1
-		t.frontier[level] = h
-		rest &^= 1 << level
+	e, err := newEdge(first, frontier)
+	if err != nil {
+		return nil, fmt.Errorf("restoring the tree: %w", err)
 	}
-	return t, nil
+	return &Tree{edge: e, first: first, before: slices.Clone(frontier)}, nil
 }
 
 // Append adds an event, its line without the line break.
-func (t *Tree) Append(line []byte) { t.add(0, tlog.RecordHash(line)) }
-
-// appendHash is Append for who has hashed the line.
-func (t *Tree) appendHash(leaf tlog.Hash) { t.add(0, leaf) }
+func (t *Tree) Append(line []byte) {
+	if block, complete := t.add(0, tlog.RecordHash(line)); complete {
+		t.keep(block)
+	}
+}
 
 // AppendBlock adds BlockEvents events by their level-8 hash, at a multiple of that.
 func (t *Tree) AppendBlock(h tlog.Hash) error {
@@ -64,23 +130,8 @@ func (t *Tree) AppendBlock(h tlog.Hash) error {
 		return fmt.Errorf("appending a block to the tree: it has %d events, no multiple of %d", t.size, BlockEvents)
 	}
 	t.add(blockLevel, h)
+	t.keep(h)
 	return nil
-}
-
-// add puts a complete subtree of that level at the end.
-func (t *Tree) add(level int, h tlog.Hash) {
-	if level == blockLevel {
-		t.keep(h)
-	}
-	added := int64(1) << level
-	for ; t.size>>level&1 == 1; level++ {
-		h = tlog.NodeHash(t.frontier[level], h)
-		if level+1 == blockLevel {
-			t.keep(h)
-		}
-	}
-	t.frontier[level] = h
-	t.size += added
 }
 
 func (t *Tree) keep(block tlog.Hash) {
@@ -92,39 +143,8 @@ func (t *Tree) keep(block tlog.Hash) {
 	t.count++
 }
 
-// Size is the number of events.
-func (t *Tree) Size() int64 { return t.size }
-
 // First is the first event of the part that proofs can be made of.
 func (t *Tree) First() int64 { return t.first }
-
-// Root is the hash of the whole tree.
-func (t *Tree) Root() tlog.Hash {
-	if t.size == 0 {
-		root, _ := tlog.TreeHash(0, nil)
-		return root
-	}
-	level := bits.TrailingZeros64(uint64(t.size))
-	root := t.frontier[level]
-	for level++; t.size>>level != 0; level++ {
-		if t.size>>level&1 == 1 {
-			root = tlog.NodeHash(t.frontier[level], root)
-		}
-	}
-	return root
-}
-
-// Frontier are the hashes of the maximal complete subtrees, largest first: what the
-// header of a segment that begins here holds.
-func (t *Tree) Frontier() []tlog.Hash {
-	frontier := make([]tlog.Hash, 0, bits.OnesCount64(uint64(t.size)))
-	for level := bits.Len64(uint64(t.size)) - 1; level >= 0; level-- {
-		if t.size>>level&1 == 1 {
-			frontier = append(frontier, t.frontier[level])
-		}
-	}
-	return frontier
-}
 
 // Forget drops what was kept of events before first, where a segment begins: those
 // before it have expired.
@@ -133,7 +153,7 @@ func (t *Tree) Forget(first int64) error {
 		return fmt.Errorf("forgetting the events before %d: the tree has %d to %d, and begins at a multiple of %d", first, t.first, t.size, BlockEvents)
 	}
 	r := t.reader()
-	before, err := NewTree(t.first, t.before)
+	before, err := newEdge(t.first, t.before)
 	if err != nil {
 		return err
 	}
