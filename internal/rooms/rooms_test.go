@@ -28,6 +28,7 @@ var allowed = map[string][]string{
 	"atrest":               {"seal", "internal/signed"},
 	"guard":                {"audit", "certs", "codec", "policy", "keyring", "seal", "etcdapi"},
 	"keyring":              {"seal", "kms", "etcdapi", "internal/privatefile"},
+	"audit/evidence":       {"internal/privatefile"},
 	"kms":                  {"internal/privatefile"},
 	"seal":                 {},
 	"policy":               {"etcdapi", "internal/strictyaml"},
