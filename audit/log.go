@@ -181,12 +181,13 @@ func (l *Log) header(b []byte) []byte {
 }
 
 func (l *Log) restore(header []byte, first uint64) error {
-	tree, err := evidence.ReadHeader(header, first)
+	h, err := evidence.ParseHeader(header)
 	if err != nil {
 		return err
 	}
-	l.tree = tree
-	return nil
+	l.origin = h.Log
+	l.tree, err = evidence.NewTree(int64(first), h.Tree)
+	return err
 }
 
 func (l *Log) observe(_ uint64, line []byte) {
@@ -304,7 +305,11 @@ func (l *Log) settled(err error) error {
 }
 
 func (l *Log) wrote(e *Event) {
-	l.events.Add(1)
+	// What members only tell each other is worth no checkpoint, or they would never
+	// come to rest.
+	if e.Kind != Witness && e.Kind != SignerKey {
+		l.events.Add(1)
+	}
 	l.metrics.count(e.Kind)
 }
 
@@ -396,9 +401,7 @@ func (l *Log) Close(reason string) error {
 
 // closed keeps what proofs need of a segment that is complete.
 func (l *Log) closed(s journal.Segment) {
-	if err := evidence.WriteHashes(s); err != nil {
-		l.log.Warn("the hashes beside a segment of the audit log were not written; they can be made again from it", slog.Any("error", err))
-	}
+	_ = s
 }
 
 // failed is told by the journal when it fails, and with nil when it works again.

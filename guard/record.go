@@ -88,7 +88,7 @@ func (g *Guard) recordDenied(ctx context.Context, r *Request, answer error) erro
 		e.Decision = audit.Refused
 	}
 	r.describe()
-	r.record.answer.Code = status.Code(answer).String()
+	r.record.answer.Code = codeOf(answer)
 	e.Answer = &r.record.answer
 	if err := g.audit.Settle(ctx, e); err != nil {
 		return unrecordable(err)
@@ -102,7 +102,7 @@ func (g *Guard) recordAnswer(ctx context.Context, r *Request, answer any, failur
 		return failure
 	}
 	e, a := &r.record.event, &r.record.answer
-	a.Code = status.Code(failure).String()
+	a.Code = codeOf(failure)
 	a.Micros = g.now().Sub(r.began).Microseconds()
 	if failure == nil {
 		touched(a, answer)
@@ -131,6 +131,14 @@ func (g *Guard) recordAnswer(ctx context.Context, r *Request, answer any, failur
 	return failure
 }
 
+// codeOf is the name of the status that gRPC makes of an error.
+func codeOf(err error) string {
+	if s, ok := status.FromError(err); ok {
+		return s.Code().String()
+	}
+	return status.FromContextError(err).Code().String()
+}
+
 func unrecordable(err error) error {
 	if err == nil {
 		return nil
@@ -144,7 +152,7 @@ func (g *Guard) recordMethod(ctx context.Context, c *caller, name string, answer
 		return answer
 	}
 	e := audit.Event{Kind: audit.Denied, Caller: c.record, Decision: audit.Refused,
-		Reason: "the RPC " + strconv.Quote(name) + " is not served", Answer: &audit.Answer{Code: status.Code(answer).String()}}
+		Reason: "the RPC " + strconv.Quote(name) + " is not served", Answer: &audit.Answer{Code: codeOf(answer)}}
 	if err := g.audit.Settle(ctx, &e); err != nil {
 		return unrecordable(err)
 	}

@@ -29,7 +29,7 @@ func (g *Guard) recordStreamEnd(s *stream, failure error) error {
 		return g.recordAnswer(s.ctx, r, nil, failure)
 	}
 	a := &r.record.answer
-	a.Code, a.Micros = status.Code(failure).String(), g.now().Sub(r.began).Microseconds()
+	a.Code, a.Micros = codeOf(failure), g.now().Sub(r.began).Microseconds()
 	if r.record.level != policy.Full {
 		g.audit.Count(r.caller.record, r.record.level.String(), r.action, a)
 		return failure

@@ -1,0 +1,206 @@
+package audit
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/etcdguard/etcdguard/etcdapi"
+)
+
+func open(t testing.TB, dir string) *Log {
+	t.Helper()
+	l, err := Open(context.Background(), Config{Dir: dir, SegmentBytes: 1 << 20, Log: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry(),
+		Started: []string{"version", "test"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+type read struct {
+	Seq          uint64
+	Kind, What   string
+	Of           *uint64
+	Code, Reason string
+	Note         string
+	Counts       []Count
+}
+
+// readAll reads all events, as any program could.
+func readAll(t testing.TB, dir string) (all []read) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "*.jsonl"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no segments: %v", err)
+	}
+	for _, f := range files {
+		data, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, line := range bytes.Split(bytes.TrimRight(data, "\x00"), []byte("\n")) {
+			if i == 0 || len(line) == 0 {
+				continue
+			}
+			var e read
+			if err := json.Unmarshal(line, &e); err != nil {
+				t.Fatalf("%v in %q", err, line)
+			}
+			all = append(all, e)
+		}
+	}
+	for i, e := range all {
+		if e.Seq != uint64(i) {
+			t.Fatalf("event %d has the number %d", i, e.Seq)
+		}
+	}
+	return all
+}
+
+func kindsOf(events []read) string {
+	var kinds []string
+	for _, e := range events {
+		kind := e.Kind
+		if e.What != "" {
+			kind += ":" + e.What
+		}
+		kinds = append(kinds, kind)
+	}
+	return strings.Join(kinds, " ")
+}
+
+func intent(key string) *Event {
+	return &Event{Kind: Intent, Action: etcdapi.KVPut, Decision: Allowed,
+		Access: []Access{{Action: etcdapi.KVPut, Keys: etcdapi.Key([]byte(key))}}}
+}
+
+func outcome(of uint64) *Event {
+	return &Event{Kind: Outcome, Of: of, Answer: &Answer{Code: "OK", Revision: 7}}
+}
+
+func TestALogThatWasClosedSaysNothingOfACrash(t *testing.T) {
+	dir, ctx := t.TempDir(), context.Background()
+	for range 2 {
+		l := open(t, dir)
+		seq, err := l.Intend(intent("/a"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Conclude(ctx, outcome(seq)); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Close("the test says so"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const once = "system:started intent outcome system:stopped checkpoint"
+	if got := kindsOf(readAll(t, dir)); got != once+" "+once {
+		t.Errorf("the log has %s", got)
+	}
+}
+
+// A child is killed after intents whose outcomes are not all known.
+func TestAProcessThatWasKilledLeavesNoIntentOpen(t *testing.T) {
+	dir := t.TempDir()
+	if os.Getenv("AUDIT_TEST_DIR") != "" {
+		die(t, os.Getenv("AUDIT_TEST_DIR"))
+	}
+	child := exec.Command(os.Args[0], "-test.run", "^"+t.Name()+"$")
+	child.Env = append(os.Environ(), "AUDIT_TEST_DIR="+dir)
+	out, err := child.CombinedOutput()
+	if err == nil || !strings.Contains(err.Error(), "killed") {
+		t.Fatalf("the child was to be killed: %v\n%s", err, out)
+	}
+	l := open(t, dir)
+	if err := l.Close("the test is over"); err != nil {
+		t.Fatal(err)
+	}
+	events := readAll(t, dir)
+	const want = "system:started intent intent outcome intent access outcome outcome gap system:started system:stopped checkpoint"
+	if got := kindsOf(events); got != want && got != strings.Replace(want, " access", "", 1) { // a read may be lost
+		t.Fatalf("the log has %s", got)
+	}
+	lost := map[uint64]bool{}
+	for _, e := range events {
+		if e.Code == Lost {
+			lost[*e.Of] = true
+		}
+		if e.Kind == "gap" && (len(e.Counts) == 0 || e.Counts[0] != (Count{Code: "lost", N: 2})) {
+			t.Errorf("the gap counts %+v", e.Counts)
+		}
+	}
+	if len(lost) != 2 || !lost[1] || !lost[4] {
+		t.Errorf("lost are %v, want the intents 1 and 4", lost)
+	}
+}
+
+func die(t *testing.T, dir string) {
+	l := open(t, dir)
+	_, _ = l.Intend(intent("/a"))
+	second, _ := l.Intend(intent("/b"))
+	if err := l.Conclude(context.Background(), outcome(second)); err != nil {
+		t.Fatal(err)
+	}
+	_, _ = l.Intend(intent("/c"))
+	_ = l.Record(context.Background(), &Event{Kind: Read, Action: etcdapi.KVRange})
+	p, _ := os.FindProcess(os.Getpid())
+	_ = p.Kill()
+	time.Sleep(time.Minute)
+}
+
+func TestAnIdleLogMakesNoCheckpoints(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, dir)
+	for range 5 {
+		l.checkpoint()
+	}
+	if err := l.Settle(context.Background(), &Event{Kind: Denied}); err != nil {
+		t.Fatal(err)
+	}
+	l.checkpoint()
+	l.checkpoint()
+	if err := l.Settle(context.Background(), &Event{Kind: Witness, Note: "x"}); err != nil {
+		t.Fatal(err)
+	}
+	l.checkpoint()
+	if err := l.Close("x"); err != nil {
+		t.Fatal(err)
+	}
+	if got := kindsOf(readAll(t, dir)); got != "system:started checkpoint denied checkpoint witness system:stopped checkpoint" {
+		t.Errorf("the log has %s", got)
+	}
+}
+
+func BenchmarkIntendAndConclude(b *testing.B) {
+	l := open(b, b.TempDir())
+	defer func() { _ = l.Close("done") }()
+	ctx := context.Background()
+	b.ReportAllocs()
+	b.SetParallelism(32)
+	b.RunParallel(func(pb *testing.PB) {
+		e := *intent("/registry/secrets/default/some-secret")
+		o := *outcome(0)
+		for pb.Next() {
+			seq, err := l.Intend(&e)
+			if err != nil {
+				b.Error(err)
+				return
+			}
+			o.Of = seq
+			if err := l.Conclude(ctx, &o); err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
+}
