@@ -54,7 +54,7 @@ type config struct {
 	pace             load.Pace
 	workloads        []load.Workload
 	micros           []micro
-	sealing          bool
+	does             contender.Does
 	module           string // the main module, whose benchmarks are run
 	dir              string
 	docs, json       string
@@ -65,7 +65,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	contenders, err := contender.New(cfg.stock, cfg.etcdguard, cfg.sealing)
+	contenders, err := contender.New(cfg.stock, cfg.etcdguard, cfg.does)
 	if err != nil {
 		return err
 	}
@@ -103,7 +103,8 @@ func parse(args []string, stderr io.Writer) (config, error) {
 	flags.IntVar(&cfg.rounds, "rounds", 5, "rounds; figures to quote need five")
 	flags.DurationVar(&cfg.pace.Warm, "warm", time.Second, "load before each counted window")
 	flags.DurationVar(&cfg.pace.Window, "window", 4*time.Second, "counted window of each workload")
-	flags.BoolVar(&cfg.sealing, "sealing", true, "etcdguard seals every value; false: as far as it is without")
+	flags.BoolVar(&cfg.does.Sealing, "sealing", true, "etcdguard seals every value; false: as far as it is without")
+	flags.BoolVar(&cfg.does.Audit, "audit", true, "etcdguard records every request; false: as far as it is without")
 	flags.StringVar(&cfg.module, "module", "..", "the main module's `directory`, for the benchmarks of its packages")
 	flags.StringVar(&only, "workloads", strings.Join(names(), ","), "which workloads, comma-separated")
 	flags.StringVar(&cfg.dir, "dir", "", "`directory` whose disk the servers write to (default: the system's for temporary files)")
@@ -163,8 +164,11 @@ func (c config) command() string {
 		words = append(words, "-etcdguard "+path(c.etcdguard))
 	}
 	words = append(words, fmt.Sprintf("-rounds %d -warm %v -window %v", c.rounds, c.pace.Warm, c.pace.Window))
-	if !c.sealing {
+	if !c.does.Sealing {
 		words = append(words, "-sealing=false")
+	}
+	if !c.does.Audit {
+		words = append(words, "-audit=false")
 	}
 	var chosen []string
 	for _, w := range c.workloads {

@@ -31,19 +31,14 @@ const (
 )
 
 // New returns the contenders that the given binaries allow, stock etcd first.
-// etcdguard may be empty: then stock competes with itself. It seals every value, if
-// sealing is set.
-func New(stock, etcdguard string, sealing bool) ([]Contender, error) {
+// etcdguard may be empty: then stock competes with itself.
+func New(stock, etcdguard string, does Does) ([]Contender, error) {
 	all := []Contender{
 		{Name: Stock, Title: "stock etcd, default serving", binary: stock, extra: none},
 		{Name: StockSplit, Title: "stock etcd, separate HTTP listener", binary: stock, extra: splitHTTP},
 	}
 	if etcdguard != "" {
-		title, extra := "etcdguard member, every value sealed", sealed
-		if !sealing {
-			title, extra = "etcdguard member, nothing sealed", guardConfig
-		}
-		all = append(all, Contender{Name: Guard, Title: title, binary: etcdguard, verb: []string{"member"}, extra: extra})
+		all = append(all, Contender{Name: Guard, Title: "etcdguard member, " + does.String(), binary: etcdguard, verb: []string{"member"}, extra: does.configure})
 	}
 	var errs []error
 	for i, c := range all {

@@ -105,7 +105,7 @@ func TestCertificatesServeTheirPurposeAndNoOther(t *testing.T) {
 
 func TestMissingBinariesAreNamedTogether(t *testing.T) {
 	dir := t.TempDir()
-	_, err := New(filepath.Join(dir, "no-etcd"), filepath.Join(dir, "no-guard"), true)
+	_, err := New(filepath.Join(dir, "no-etcd"), filepath.Join(dir, "no-guard"), Does{Sealing: true})
 	if err == nil {
 		t.Fatal("programs that do not exist are contenders")
 	}

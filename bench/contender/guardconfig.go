@@ -18,18 +18,37 @@ const (
 
 const guardText = "apiVersion: etcdguard.dev/v1\nkind: Guard\npolicy: policy.yaml\n"
 
-// guardConfig writes the guard's files below home and names them.
-func guardConfig(_ context.Context, _ Contender, home string) ([]string, error) {
-	return writeGuard(home, guardText)
+// Does is what etcdguard does besides judging.
+type Does struct {
+	Sealing bool // a new cluster seals every value from birth
+	Audit   bool // every request is recorded, on the disk that etcd has
 }
 
-// sealed is guardConfig for a new cluster that seals from birth.
-func sealed(ctx context.Context, c Contender, home string) ([]string, error) {
-	key := filepath.Join(home, "ring.key")
-	if out, err := exec.CommandContext(ctx, c.binary, "ring", "new-key-file", key).CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("making a key file: %w: %s", err, out)
+func (d Does) String() string {
+	does := "nothing sealed"
+	if d.Sealing {
+		does = "every value sealed"
 	}
-	return writeGuard(home, guardText+"sealing:\n  providers:\n    - name: local\n      local: {key-file: ring.key}\n")
+	if d.Audit {
+		return does + ", every request recorded"
+	}
+	return does + ", nothing recorded"
+}
+
+// configure writes the guard's files below home and names them.
+func (d Does) configure(ctx context.Context, c Contender, home string) ([]string, error) {
+	text := guardText
+	if d.Audit {
+		text += "audit:\n  dir: audit\n"
+	}
+	if d.Sealing {
+		key := filepath.Join(home, "ring.key")
+		if out, err := exec.CommandContext(ctx, c.binary, "ring", "new-key-file", key).CombinedOutput(); err != nil {
+			return nil, fmt.Errorf("making a key file: %w: %s", err, out)
+		}
+		text += "sealing:\n  providers:\n    - name: local\n      local: {key-file: ring.key}\n"
+	}
+	return writeGuard(home, text)
 }
 
 func writeGuard(home, text string) ([]string, error) {
