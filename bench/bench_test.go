@@ -62,7 +62,7 @@ func TestBudgetNamesWhatExists(t *testing.T) {
 	if err := os.WriteFile(stand, nil, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	contenders, err := contender.New(stand, stand, true)
+	contenders, err := contender.New(stand, stand, contender.Does{Sealing: true, Audit: true})
 	if err != nil {
 		t.Fatal(err)
 	}
