@@ -56,7 +56,7 @@ func (q *Query) wantsCaller(who *Caller) bool {
 }
 
 func (q *Query) wantsAction(action string) bool {
-	return len(q.Actions) == 0 || slices.ContainsFunc(q.Actions, func(pattern string) bool { return actionMatches(pattern, action) })
+	return len(q.Actions) == 0 || action != "" && slices.ContainsFunc(q.Actions, func(pattern string) bool { return actionMatches(pattern, action) })
 }
 
 func actionMatches(pattern, action string) bool {
