@@ -31,6 +31,7 @@ var allowed = map[string][]string{
 	"kms":                  {"internal/privatefile"},
 	"seal":                 {},
 	"policy":               {"etcdapi", "internal/strictyaml"},
+	"audit/journal":        {},
 	"certs":                {},
 	"codec":                {},
 	"pki":                  {},
