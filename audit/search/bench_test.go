@@ -1,8 +1,9 @@
 package search
 
 import (
-	"os"
 	"testing"
+
+	"github.com/etcdguard/etcdguard/audit/journal"
 )
 
 // BenchmarkIndex is what one core makes of a segment.
@@ -10,19 +11,19 @@ func BenchmarkIndex(b *testing.B) {
 	w := newWriter(b, b.TempDir(), 1, 1<<40)
 	w.some(b, 100_000)
 	w.flush(b)
-	all, err := segments(w.dir)
+	all, err := journal.Segments(w.dir)
 	if err != nil || len(all) != 1 {
 		b.Fatal(err, len(all))
 	}
-	f, err := os.Open(all[0].path)
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer f.Close()
-	b.SetBytes(all[0].bytes)
+	b.SetBytes(all[0].Bytes)
 	for b.Loop() {
-		if _, err := build(f, 0, all[0].bytes, func(int) error { return nil }); err != nil {
+		r, err := journal.OpenSegment(all[0].Path)
+		if err != nil {
 			b.Fatal(err)
 		}
+		if _, err := build(r, all[0].Bytes, func(int64) error { return nil }); err != nil {
+			b.Fatal(err)
+		}
+		r.Close()
 	}
 }

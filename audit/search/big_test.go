@@ -7,6 +7,8 @@ import (
 	"runtime"
 	"testing"
 	"time"
+
+	"github.com/etcdguard/etcdguard/audit/journal"
 )
 
 var (
@@ -21,19 +23,19 @@ func TestBigLog(t *testing.T) {
 	if *bigDir == "" {
 		t.Skip("NOT RUN: a measurement, which wants -search.dir")
 	}
-	if all, _ := segments(*bigDir); len(all) == 0 {
+	if all, _ := journal.Segments(*bigDir); len(all) == 0 {
 		w := newWriter(t, *bigDir, 1, 64<<20)
 		w.some(t, *bigEvents)
 		w.flush(t)
 	}
-	all, err := segments(*bigDir)
+	all, err := journal.Segments(*bigDir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	size := int64(0)
 	for _, s := range all {
-		size += s.bytes
-		_ = os.Remove(besideIt(s.path))
+		size += s.Bytes
+		_ = os.Remove(besideIt(s.Path))
 	}
 	t.Logf("%d segments, %d MB, %d CPUs", len(all), size>>20, runtime.GOMAXPROCS(0))
 	r := New(Config{Logs: []Log{{"m1", *bigDir}}})

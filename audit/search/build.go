@@ -1,10 +1,13 @@
 package search
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
-	"io"
 	"net/netip"
 	"slices"
+
+	"github.com/etcdguard/etcdguard/audit/journal"
 )
 
 // col is a column of an index. All but the last three have a number for each event.
@@ -61,18 +64,28 @@ type thinned struct {
 	Count
 }
 
-// build reads a segment and returns its index, as it is written to a file.
-func build(f io.ReaderAt, first uint64, fileBytes int64, progress func(int) error) ([]byte, error) {
-	b := &builder{first: first, known: map[*Caller]callerNumbers{}}
-	header, _, err := readLines(f, func(at int64, line []byte) error { b.add(at, line); return nil }, progress)
-	if err != nil {
-		return nil, err
+// build reads a segment and returns its index, as it is written to a file. progress is
+// told where it is, and its error ends it.
+func build(r *journal.Reader, fileBytes int64, progress func(at int64) error) ([]byte, error) {
+	b := &builder{first: r.First(), known: map[*Caller]callerNumbers{}}
+	for line, err := range r.Lines(r.First()) {
+		if err != nil {
+			return nil, err
+		}
+		b.add(line.Offset, line.Text)
+		if line.Seq%1024 == 0 {
+			if err := progress(line.Offset); err != nil {
+				return nil, err
+			}
+		}
 	}
-	sum, err := checkHeader(header)
-	if err != nil {
-		return nil, err
-	}
-	return b.pack(indexHead{First: first, Bytes: fileBytes, Header: sum})
+	return b.pack(indexHead{First: r.First(), Bytes: fileBytes, Header: headerSum(r)})
+}
+
+// headerSum tells one segment from another of the same number and size.
+func headerSum(r *journal.Reader) string {
+	sum := sha256.Sum256(r.Header())
+	return hex.EncodeToString(sum[:])
 }
 
 // add takes the next line. One that is no event, or not the one that belongs here, is

@@ -9,6 +9,8 @@ import (
 	"os"
 	"slices"
 	"sort"
+
+	"github.com/etcdguard/etcdguard/audit/journal"
 )
 
 // Row is what queries find: a request, as its intent and its outcome or as one event, or
@@ -57,7 +59,7 @@ func (r *Record) Find(ctx context.Context, q Query, p Page, yield func(*Row) err
 		}
 	}()
 	for _, log := range r.Logs {
-		found, err := r.findIn(ctx, log, &q, p)
+		found, err := r.findIn(ctx, log, &q, p, visitor{})
 		if err != nil {
 			return total, err
 		}
@@ -107,7 +109,7 @@ func before(a, b *Row, oldestFirst bool) bool {
 
 // part is what was found in one segment.
 type part struct {
-	segment
+	journal.Segment
 	events  int
 	offsets column
 	links   column
@@ -116,23 +118,38 @@ type part struct {
 	foreign int
 }
 
+// visitor is shown all rows that are found.
+type visitor struct {
+	// columns is shown those of a segment by their places, by several goroutines. The
+	// rows are then forgotten.
+	columns func(x *index, rows []uint32) error
+	// single is shown one that had to be read. outcome may be nil.
+	single func(own, outcome *facts)
+}
+
 // findIn looks through one log.
-func (r *Record) findIn(ctx context.Context, log Log, q *Query, p Page) (*rows, error) {
-	all, err := segments(log.Dir)
+func (r *Record) findIn(ctx context.Context, log Log, q *Query, p Page, v visitor) (*rows, error) {
+	all, err := journal.Segments(log.Dir)
 	if err != nil {
 		return nil, err
 	}
 	out := &rows{log: log, q: q, oldestFirst: p.OldestFirst, parts: make([]part, len(all))}
 	err = r.each(ctx, all, func(i int, x *index) error {
-		p := part{segment: all[i], events: x.Events, foreign: x.Foreign}
+		p := part{Segment: all[i], events: x.Events, foreign: x.Foreign}
 		var err error
 		if p.found, err = x.selectRows(q); err != nil {
 			return err
 		}
+		if v.columns != nil {
+			if err := v.columns(x, p.found.rows); err != nil {
+				return err
+			}
+			p.found.rows = nil
+		}
 		if p.ends, err = x.ends(); err != nil {
 			return err
 		}
-		if len(p.found.rows)+len(p.found.unsure)+len(p.ends.strays) > 0 {
+		if v.columns != nil || len(p.found.rows)+len(p.found.unsure)+len(p.ends.strays) > 0 {
 			if p.offsets, err = x.column(colOffset); err != nil {
 				return err
 			}
@@ -149,14 +166,14 @@ func (r *Record) findIn(ctx context.Context, log Log, q *Query, p Page) (*rows, 
 	for i := range out.parts {
 		p := &out.parts[i]
 		if p.foreign > 0 {
-			out.problems = append(out.problems, fmt.Sprintf("%s: %d lines are not the events that belong there", p.path, p.foreign))
+			out.problems = append(out.problems, fmt.Sprintf("%s: %d lines are not the events that belong there", p.Path, p.foreign))
 		}
 	}
 	if n := len(out.parts); n > 0 {
-		out.next = out.parts[n-1].first + uint64(out.parts[n-1].events)
+		out.next = out.parts[n-1].First + uint64(out.parts[n-1].events)
 	}
 	out.join = joined(out.parts)
-	if err := out.decide(ctx); err != nil {
+	if err := out.decide(ctx, v.single); err != nil {
 		out.close()
 		return nil, err
 	}
@@ -213,14 +230,14 @@ type rows struct {
 }
 
 // decide reads what the columns could not tell.
-func (r *rows) decide(ctx context.Context) error {
+func (r *rows) decide(ctx context.Context, show func(own, outcome *facts)) error {
 	for i := range r.parts {
 		p := &r.parts[i]
 		for _, place := range p.found.unsure {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			seq := p.first + uint64(place)
+			seq := p.First + uint64(place)
 			if r.join.used[seq] { // it is part of its intent's row
 				continue
 			}
@@ -230,6 +247,9 @@ func (r *rows) decide(ctx context.Context) error {
 			}
 			if own != nil && r.q.matches(own, outcome) {
 				p.found.rows = append(p.found.rows, place)
+				if show != nil {
+					show(own, outcome)
+				}
 			}
 		}
 		slices.Sort(p.found.rows)
@@ -261,11 +281,11 @@ func (r *rows) facts(seq uint64) (own, outcome *facts, err error) {
 
 // place is where an event stands.
 func (r *rows) place(seq uint64) (*part, int, bool) {
-	i := sort.Search(len(r.parts), func(i int) bool { return r.parts[i].first > seq }) - 1
-	if i < 0 || seq-r.parts[i].first >= uint64(r.parts[i].events) || r.parts[i].offsets.data == nil {
+	i := sort.Search(len(r.parts), func(i int) bool { return r.parts[i].First > seq }) - 1
+	if i < 0 || seq-r.parts[i].First >= uint64(r.parts[i].events) || r.parts[i].offsets.data == nil {
 		return nil, 0, false
 	}
-	return &r.parts[i], int(seq - r.parts[i].first), true
+	return &r.parts[i], int(seq - r.parts[i].First), true
 }
 
 func (r *rows) outcomeOf(seq uint64) (uint64, bool) {
@@ -284,15 +304,15 @@ func (r *rows) line(seq uint64) ([]byte, error) {
 	if !ok {
 		return nil, fmt.Errorf("reading event %d: %w", seq, errBroken)
 	}
-	if r.path != p.path {
+	if r.path != p.Path {
 		r.close()
-		f, err := openRegular(p.path)
+		f, err := openRegular(p.Path)
 		if err != nil {
 			return nil, err
 		}
-		r.path, r.file = p.path, f
+		r.path, r.file = p.Path, f
 	}
-	at, length := p.offsets.at(i), int64(mostLine+1)
+	at, length := p.offsets.at(i), int64(journal.MaxLine+1)
 	if i+1 < p.events {
 		length = min(length, p.offsets.at(i+1)-at)
 	}
@@ -341,11 +361,11 @@ func (r *rows) nextSeq() (uint64, bool) {
 		if n := len(p.found.rows); n > 0 && r.oldestFirst {
 			place := p.found.rows[0]
 			p.found.rows = p.found.rows[1:]
-			return p.first + uint64(place), true
+			return p.First + uint64(place), true
 		} else if n > 0 {
 			place := p.found.rows[n-1]
 			p.found.rows = p.found.rows[:n-1]
-			return p.first + uint64(place), true
+			return p.First + uint64(place), true
 		}
 		if r.oldestFirst {
 			r.at++

@@ -5,13 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
+
+	"github.com/etcdguard/etcdguard/audit/journal"
 )
 
 // Config says which logs to read, and how.
@@ -52,12 +53,12 @@ func New(c Config) *Record {
 
 // each calls use for every segment with its index, several at once. What use returns
 // ends it.
-func (r *Record) each(ctx context.Context, all []segment, use func(i int, x *index) error) error {
+func (r *Record) each(ctx context.Context, all []journal.Segment, use func(i int, x *index) error) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	for _, s := range all {
-		if _, err := os.Lstat(besideIt(s.path)); err != nil || r.NoIndex || s.last {
-			r.total.Add(s.bytes)
+		if _, err := os.Lstat(besideIt(s.Path)); err != nil || r.NoIndex || s.Next == 0 {
+			r.total.Add(s.Bytes)
 		}
 	}
 	next := atomic.Int64{}
@@ -71,7 +72,7 @@ func (r *Record) each(ctx context.Context, all []segment, use func(i int, x *ind
 					return
 				}
 				if err := r.withIndex(ctx, all[i], func(x *index) error { return use(i, x) }); err != nil {
-					stop(fmt.Errorf("reading %s: %w", all[i].path, err))
+					stop(fmt.Errorf("reading %s: %w", all[i].Path, err))
 				}
 			}
 		})
@@ -81,85 +82,71 @@ func (r *Record) each(ctx context.Context, all []segment, use func(i int, x *ind
 }
 
 // withIndex calls use with the index of a segment: the one that is kept, or a new one.
-func (r *Record) withIndex(ctx context.Context, s segment, use func(*index) error) error {
-	f, err := openRegular(s.path)
+func (r *Record) withIndex(ctx context.Context, s journal.Segment, use func(*index) error) error {
+	f, err := journal.OpenSegment(s.Path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	if !r.NoIndex && !s.last {
-		err := r.withKept(f, s, use)
-		if err == nil || !errors.Is(err, errBroken) && !errors.Is(err, errNoIndex) {
+	header := headerSum(f)
+	keeps := !r.NoIndex && s.Next != 0 // the last may still grow
+	if keeps {
+		err := r.withKept(s, header, use)
+		if !errors.Is(err, errBroken) {
 			return err
 		}
 	}
-	data, err := build(f, s.first, s.bytes, func(n int) error {
-		r.Progress(r.done.Add(int64(n)), r.total.Load())
+	at := int64(0)
+	read := func(to int64) error {
+		r.Progress(r.done.Add(to-at), r.total.Load())
+		at = to
 		return ctx.Err()
-	})
+	}
+	data, err := build(f, s.Bytes, read)
 	if err != nil {
 		return err
+	}
+	_ = read(s.Bytes)
+	if keeps {
+		r.keep(s, header, data)
 	}
 	x, err := openIndex(bytes.NewReader(data), int64(len(data)))
 	if err != nil {
 		return err
 	}
-	if !r.NoIndex && !s.last {
-		r.keep(s, x.Header, data)
-	}
 	return use(x)
 }
 
-var errNoIndex = errors.New("there is no index")
-
-// withKept calls use with the index that is kept for a segment, if it is one for this
-// segment as it is now.
-func (r *Record) withKept(f *os.File, s segment, use func(*index) error) error {
-	header, err := headerSum(f)
-	if err != nil {
-		return err
-	}
+// withKept calls use with the index that is kept for a segment. It is errBroken if none
+// is for this journal.Segment as it is now.
+func (r *Record) withKept(s journal.Segment, header string, use func(*index) error) error {
 	for _, path := range r.places(s, header) {
-		g, err := openRegular(path)
-		if err != nil {
-			continue
-		}
-		err = func() error {
-			defer g.Close()
-			info, err := g.Stat()
+		err := func() error {
+			f, err := openRegular(path)
 			if err != nil {
-				return errNoIndex
+				return errBroken
 			}
-			x, err := openIndex(g, info.Size())
-			if err != nil || x.First != s.first || x.Bytes != s.bytes || x.Header != header {
-				return errNoIndex
+			defer f.Close()
+			info, err := f.Stat()
+			if err != nil {
+				return errBroken
+			}
+			x, err := openIndex(f, info.Size())
+			if err != nil || x.First != s.First || x.Bytes != s.Bytes || x.Header != header {
+				return errBroken
 			}
 			return use(x)
 		}()
-		if !errors.Is(err, errNoIndex) && !errors.Is(err, errBroken) {
+		if !errors.Is(err, errBroken) {
 			return err
 		}
 	}
-	return errNoIndex
-}
-
-// headerSum reads the header line of a segment.
-func headerSum(f io.ReaderAt) (string, error) {
-	buf := make([]byte, mostLine)
-	n, err := f.ReadAt(buf, 0)
-	if err != nil && err != io.EOF {
-		return "", err
-	}
-	line, _, ok := bytes.Cut(buf[:n], []byte("\n"))
-	if !ok {
-		return "", errNotSegment
-	}
-	return checkHeader(line)
+	return errBroken
 }
 
 // places are where the index of a segment is kept: beside it, or in the cache.
-func (r *Record) places(s segment, header string) []string {
-	all := []string{besideIt(s.path)}
+func (r *Record) places(s journal.Segment, header string) []string {
+	all := []string{besideIt(s.Path)}
 	if r.Cache != "" {
 		all = append(all, filepath.Join(r.Cache, header+indexSuffix))
 	}
@@ -168,16 +155,16 @@ func (r *Record) places(s segment, header string) []string {
 
 const indexSuffix = ".index"
 
-func besideIt(path string) string { return strings.TrimSuffix(path, suffix) + indexSuffix }
+func besideIt(path string) string { return strings.TrimSuffix(path, filepath.Ext(path)) + indexSuffix }
 
 // keep writes an index to the first place that takes it. If none does it will be made
 // again the next time, which is no error.
-func (r *Record) keep(s segment, header string, data []byte) {
+func (r *Record) keep(s journal.Segment, header string, data []byte) {
 	for i, path := range r.places(s, header) {
 		if i > 0 && os.MkdirAll(filepath.Dir(path), 0o700) != nil {
 			continue
 		}
-		if roomFor(filepath.Dir(path), int64(len(data))) && writeIndex(path, s.path, data) == nil {
+		if roomFor(filepath.Dir(path), int64(len(data))) && writeIndex(path, s.Path, data) == nil {
 			return
 		}
 	}

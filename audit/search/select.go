@@ -1,8 +1,6 @@
 package search
 
-import (
-	"slices"
-)
+import "slices"
 
 // found are rows of one segment, by the places of their first events in it.
 type found struct {
@@ -91,8 +89,19 @@ func (s *selection) span() error {
 	x, q := s.x, s.q
 	late := !q.Until.IsZero() && x.From >= q.Until.UnixNano()
 	early := !q.Since.IsZero() && x.To < q.Since.UnixNano()
-	if x.Events == 0 || late || early {
+	last := int64(x.First) + int64(x.Events) - 1
+	switch {
+	case x.Events == 0 || late || early, q.Seqs != nil && q.Seqs.To < int64(x.First):
 		s.nothing()
+	case q.Seqs != nil && q.Seqs.From > last: // but for an outcome further on
+		e, err := x.ends()
+		if err != nil {
+			return err
+		}
+		s.nothing()
+		for _, seq := range e.open {
+			s.rows = append(s.rows, uint32(seq-x.First))
+		}
 	}
 	return nil
 }
