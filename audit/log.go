@@ -2,7 +2,6 @@ package audit
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -96,7 +95,7 @@ func Open(ctx context.Context, c Config) (_ *Log, err error) {
 	if c.SummaryInterval == 0 {
 		c.SummaryInterval = time.Minute
 	}
-	l := &Log{config: c, log: c.Log, tree: &evidence.Tree{}, found: newFound()}
+	l := &Log{config: c, log: c.Log, tree: &evidence.Tree{}, found: newFound(), lines: evidence.ReadLines(c.Dir)}
 	l.metrics = newMetrics(l)
 	if err := l.identify(); err != nil {
 		return nil, fmt.Errorf("opening the audit log: %w", err)
@@ -164,29 +163,34 @@ func (l *Log) identify() error {
 }
 
 // header is what a new segment says of the log before it. The journal calls it, and the
-// three below, under its lock.
+// two below, under its lock.
 func (l *Log) header(b []byte) []byte {
-	b = append(b, `"log":`...)
-	b = appendText(b, l.origin, mostText)
-	b = append(b, `,"tree":[`...)
-	for i, h := range l.tree.Frontier() {
-		if i > 0 {
-			b = append(b, ',')
+	if first := l.oldest.Load(); first > l.tree.First() {
+		if err := l.tree.Forget(first); err != nil {
+			l.log.Warn("forgetting what has expired of the audit log", slog.Any("error", err))
 		}
-		b = append(b, '"')
-		b = base64.StdEncoding.AppendEncode(b, h[:])
-		b = append(b, '"')
 	}
-	return append(b, ']')
+	l.complete.Store(l.tree.Prover(l.lines))
+	return l.tree.AppendHeader(b, l.origin)
 }
 
+// restore makes the tree of the segments before the one that is replayed. One that was
+// altered, or has rotted, does not keep the member from serving: the tree goes on from
+// what the newest header says, and verification finds the place.
 func (l *Log) restore(header []byte, first uint64) error {
 	h, err := evidence.ParseHeader(header)
 	if err != nil {
 		return err
 	}
 	l.origin = h.Log
-	l.tree, err = evidence.NewTree(int64(first), h.Tree)
+	var remade []string
+	if l.tree, remade, err = evidence.LoadTree(context.Background(), l.config.Dir, int64(first)); err != nil {
+		l.found.altered = err
+		l.tree, err = evidence.NewTree(int64(first), h.Tree)
+	}
+	if len(remade) > 0 {
+		l.log.Info("hashes beside segments of the audit log were made again", slog.Any("files", remade))
+	}
 	return err
 }
 
@@ -399,9 +403,23 @@ func (l *Log) Close(reason string) error {
 	return nil
 }
 
-// closed keeps what proofs need of a segment that is complete.
+// closed keeps what proofs need of a segment that is complete, and writes once more what
+// was seen of other logs: it must not expire with the segment.
 func (l *Log) closed(s journal.Segment) {
-	_ = s
+	if p := l.complete.Load(); p != nil && p.Size() >= int64(s.Next) {
+		if err := p.WriteHashes(s.Path, int64(s.First), int64(s.Next)); err != nil {
+			l.log.Warn("the hashes beside a segment of the audit log were not written; they can be made again from it", slog.Any("error", err))
+		}
+	}
+	if segments, err := journal.Segments(l.config.Dir); err == nil && len(segments) > 0 {
+		l.oldest.Store(int64(segments[0].First))
+	}
+	l.witnessing.Lock()
+	seen := l.witness.Memory()
+	l.witnessing.Unlock()
+	for _, o := range seen {
+		_ = l.Record(context.Background(), &Event{Kind: Witness, Origin: o.Origin, Result: string(o.Result), Note: o.Note})
+	}
 }
 
 // failed is told by the journal when it fails, and with nil when it works again.

@@ -20,6 +20,7 @@ type found struct {
 	rev      int64  // the highest of an answer
 	handover string // the note of the last signer event
 	seen     []seen // of other logs, oldest first
+	altered  error  // what is wrong with older segments
 }
 
 // seen is a witness event.
@@ -88,6 +89,12 @@ func (l *Log) explain(ctx context.Context, f *found, r journal.Recovered) error 
 		}
 		l.log.Warn("the audit log was not closed by the process before",
 			slog.Int("without-outcome", len(lost)), slog.Int64("dropped-bytes", r.DroppedBytes))
+	}
+	if f.altered != nil {
+		l.log.Error("the audit log is not what it was; etcdguard audit verify says where", slog.Any("error", f.altered))
+		if err := l.Record(ctx, &Event{Kind: Gap, Reason: "older events are not those that were written: " + f.altered.Error()}); err != nil {
+			return err
+		}
 	}
 	return l.Settle(ctx, &Event{Kind: System, What: "started", Detail: l.config.Started})
 }
