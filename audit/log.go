@@ -59,6 +59,10 @@ type Log struct {
 	signer *evidence.Signer
 	latest atomic.Pointer[evidence.Log] // as of the last checkpoint
 
+	lines    evidence.Lines
+	complete atomic.Pointer[evidence.Prover] // as of the last complete segment
+	oldest   atomic.Int64                    // event that has not expired
+
 	witnessing sync.Mutex
 	witness    evidence.Witness // of the other members' logs
 
