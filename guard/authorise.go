@@ -53,9 +53,7 @@ type access struct {
 // leases in lease.go, watches that a new policy finds open in watch.go.
 func (a access) decide(asked audit.Access) error {
 	d := a.r.caller.subject.Decide(asked.Action, asked.Keys)
-	if a.g.audit != nil {
-		a.r.judged(asked, d)
-	}
+	a.r.judged(asked, d)
 	switch {
 	case !d.Allowed:
 		return a.g.deny(a.r.caller, asked.Action, asked.Keys)
@@ -120,7 +118,7 @@ func (a access) compact(m *pb.CompactionRequest) error {
 	age, subject := a.r.caller.subject.CompactionAge(), a.r.caller.subject
 	seen := a.g.heads.seenFor(m.Revision)
 	if d := subject.DecideCompaction(seen); d.Observed {
-		a.r.record.event.Decision = audit.Observed
+		a.r.onlyObserved()
 		a.g.observe(a.r.caller, etcdapi.KVCompact, etcdapi.Range{})
 		return nil
 	}

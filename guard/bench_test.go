@@ -12,11 +12,12 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/etcdguard/etcdguard/audit"
 	"github.com/etcdguard/etcdguard/keyring"
 )
 
 // BenchmarkUnary is what the guard adds to a request, with 400 rules about others:
-// without a ring, and with one. Values have 1 KiB.
+// without a ring, with one, and with a log too (in which a write waits for the disk). Values have 1 KiB.
 func BenchmarkUnary(b *testing.B) {
 	rules := &strings.Builder{}
 	rules.WriteString(testPolicy)
@@ -26,6 +27,7 @@ func BenchmarkUnary(b *testing.B) {
 	f := newFixture(b)
 	f.SetPolicy(parsePolicy(b, rules.String()))
 	f.limits = Limits{TxnOps: 128, RequestBytes: 1.5 * 1024 * 1024}
+	recorded := newRecording(b, nil)
 	key, value := []byte("/registry/secrets/default/a"), make([]byte, 1024)
 	put := &pb.PutRequest{Key: key}
 	sealed := firstKey.Seal(nil, key, value)
@@ -46,16 +48,19 @@ func BenchmarkUnary(b *testing.B) {
 			return &pb.TxnResponse{Succeeded: true, Responses: []*pb.ResponseOp{{Response: &pb.ResponseOp_ResponsePut{ResponsePut: &pb.PutResponse{}}}}}
 		}},
 	} {
-		ctx := metadata.NewIncomingContext(as(bench.caller), metadata.Pairs(
-			":authority", "x", "content-type", "application/grpc", "user-agent", "x", "client-api-version", "3.7"))
 		info := &grpc.UnaryServerInfo{FullMethod: "/etcdserverpb.KV/" + bench.method}
+		ring := keyring.Static(testRing, keyring.Strict, firstKey)
 		for _, with := range []struct {
 			name   string
 			ring   *keyring.Ring
 			stored []byte
-		}{{"plain", nil, value}, {"sealed", keyring.Static(testRing, keyring.Strict, firstKey), sealed}} {
+			log    *audit.Log
+		}{{"plain", nil, value, nil}, {"sealed", ring, sealed, nil}, {"recorded", ring, sealed, recorded.log}} {
 			b.Run(bench.name+"/"+with.name, func(b *testing.B) {
 				f.useRing(with.ring)
+				f.Guard.audit = with.log
+				ctx := metadata.NewIncomingContext(as(bench.caller), metadata.Pairs(
+					":authority", "x", "content-type", "application/grpc", "user-agent", "x", "client-api-version", "3.7"))
 				next := func(context.Context, any) (any, error) { return bench.answer(with.stored), nil }
 				b.ReportAllocs()
 				for b.Loop() {

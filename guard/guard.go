@@ -157,7 +157,7 @@ type Request struct {
 	message proto.Message
 	caller  *caller
 	began   time.Time
-	record  record
+	record  *record // nil: nothing is recorded
 
 	leasesLookedUp int
 }
@@ -170,7 +170,7 @@ func (g *Guard) Unary(ctx context.Context, message any, info *grpc.UnaryServerIn
 	if err != nil {
 		return nil, err
 	}
-	r.began = begin
+	defer r.done()
 	// Before the stages: judging a large Txn, or looking up its leases, takes time too.
 	if !r.caller.account.begin(r.caller.limits.InFlight) {
 		return nil, g.recordDenied(ctx, r, g.limited(r, "requests in flight", errTooManyRequests))
@@ -205,7 +205,7 @@ func (g *Guard) receive(ctx context.Context, fullMethod string, message any) (*R
 	if !ok {
 		return nil, g.recordMethod(ctx, c, fullMethod, g.refuseMethod(c, fullMethod))
 	}
-	return &Request{method: method, action: method.Of(m), message: m, caller: c}, nil
+	return g.newRequest(method, m, c), nil
 }
 
 // answer is the way back of a request with one answer.

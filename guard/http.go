@@ -41,15 +41,13 @@ func (g *Guard) HTTP(next http.Handler) http.Handler {
 			return
 		}
 		c := g.callerAt(p)
-		req := &Request{action: action, caller: c, began: g.now()}
+		req := g.newRequest(etcdapi.Method{Action: action}, nil, c)
 		admin := strings.HasPrefix(r.URL.Path, etcdapi.AdminPrefix)
 		d := c.subject.Decide(action, etcdapi.Range{})
 		if admin && !allowsAdmin(c, action) {
 			d = policy.Decision{}
 		}
-		if g.audit != nil {
-			req.judged(audit.Access{Action: action}, d)
-		}
+		req.judged(audit.Access{Action: action}, d)
 		switch {
 		case !d.Allowed:
 			if err := g.recordDenied(r.Context(), req, g.deny(c, action, etcdapi.Range{})); err != errPermissionDenied {

@@ -77,9 +77,7 @@ func (a access) leaseKey(action etcdapi.Action, key []byte) error {
 		return a.g.denyReserved(a.r)
 	}
 	d := a.r.caller.subject.Decide(action, etcdapi.Key(key))
-	if a.g.audit != nil {
-		a.r.judged(audit.Access{Action: action, Keys: etcdapi.Key(key)}, d)
-	}
+	a.r.judged(audit.Access{Action: action, Keys: etcdapi.Key(key)}, d)
 	switch {
 	case !d.Allowed:
 		return a.g.deny(a.r.caller, action, etcdapi.Key(key))

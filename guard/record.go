@@ -4,6 +4,7 @@ import (
 	"context"
 	"strconv"
 	"strings"
+	"sync"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc/codes"
@@ -26,8 +27,35 @@ type record struct {
 	decided  bool
 }
 
+// records are used again: one has the size of ten requests.
+var records = sync.Pool{New: func() any { return new(record) }}
+
+// newRequest is one message of a client; whoever is done with it calls done, if nobody
+// else has it.
+func (g *Guard) newRequest(method etcdapi.Method, m proto.Message, c *caller) *Request {
+	r := &Request{method: method, action: method.Action, message: m, caller: c, began: g.now()}
+	if m != nil {
+		r.action = method.Of(m)
+	}
+	if g.audit != nil {
+		r.record = records.Get().(*record)
+	}
+	return r
+}
+
+func (r *Request) done() {
+	if r.record != nil {
+		*r.record = record{} // it would keep the request's memory
+		records.Put(r.record)
+		r.record = nil
+	}
+}
+
 // judged adds one access and what was decided about it.
 func (r *Request) judged(a audit.Access, d policy.Decision) {
+	if r.record == nil {
+		return
+	}
 	e := &r.record.event
 	switch {
 	case !d.Allowed:
@@ -53,7 +81,16 @@ func (r *Request) judged(a audit.Access, d policy.Decision) {
 
 // turnedDown says why a request goes no further.
 func (r *Request) turnedDown(d audit.Decision, reason string) {
-	r.record.event.Decision, r.record.event.Reason = d, reason
+	if r.record != nil {
+		r.record.event.Decision, r.record.event.Reason = d, reason
+	}
+}
+
+// onlyObserved says that the request goes on because the policy observes.
+func (r *Request) onlyObserved() {
+	if r.record != nil {
+		r.record.event.Decision = audit.Observed
+	}
 }
 
 // recordIntent is the last stage: from here on etcd is asked. What changes nothing is

@@ -80,6 +80,9 @@ type watchRecord struct {
 }
 
 func newWatchRecord(r *Request, keys etcdapi.Range, create *pb.WatchCreateRequest) watchRecord {
+	if r.record == nil {
+		return watchRecord{}
+	}
 	e := &r.record.event
 	return watchRecord{r.caller.record, e.Decision, e.Rule, r.record.level,
 		[1]audit.Access{{Action: etcdapi.WatchWatch, Keys: keys, Rule: e.Rule, Revision: create.StartRevision, PrevKV: create.PrevKv}}}

@@ -38,7 +38,7 @@ func (g *Guard) Stream(server any, inner grpc.ServerStream, info *grpc.StreamSer
 		}
 		// One request with a long answer; the other streams last as long as a client.
 		if !c.account.begin(c.limits.InFlight) {
-			r := &Request{method: method, action: method.Action, caller: c}
+			r := g.newRequest(method, nil, c)
 			return g.recordDenied(ctx, r, g.limited(r, "requests in flight", errTooManyRequests))
 		}
 		defer c.account.done()
@@ -96,7 +96,7 @@ func (s *stream) judge(m proto.Message) (*Request, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Request{method: s.method, action: s.method.Of(m), message: m, caller: c, began: s.guard.now()}
+	r := s.guard.newRequest(s.method, m, c)
 	if err := s.guard.judge(s.ctx, r); err != nil {
 		return r, s.guard.recordDenied(s.ctx, r, err)
 	}

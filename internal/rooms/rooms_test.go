@@ -33,7 +33,6 @@ var allowed = map[string][]string{
 	"seal":                 {},
 	"policy":               {"etcdapi", "internal/strictyaml"},
 	"audit":                {"audit/journal", "audit/evidence", "etcdapi"},
-	"audit/evidence":       {"audit/journal", "internal/privatefile"},
 	"audit/search":         {"audit/journal"},
 	"audit/journal":        {},
 	"certs":                {},
