@@ -123,6 +123,7 @@ func (j *Journal) prepare(pause func(time.Duration) error) error {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	defer j.room.Broadcast()
 	switch {
 	case err == nil:
 		j.ready, j.full = s, nil
