@@ -98,11 +98,12 @@ type Config struct {
 	Observe func(seq uint64, line []byte)
 
 	// Closed is called, without the lock, when a segment is complete, on stable storage,
-	// and cut to its text. After a crash it can be called again for a segment.
+	// and cut to its text; also for those that Open found complete and not cut. A crash
+	// may come between the cut and the call.
 	Closed func(Segment)
 
 	// Failing is called, without the lock, when the journal failed, and with nil when
-	// it works again.
+	// it works again: for each change, in order, some time after it. It may append.
 	Failing func(error)
 
 	Now func() time.Time // default time.Now
@@ -145,17 +146,16 @@ type Journal struct {
 	tick  *time.Timer // flushes, and sees to it that nothing waits for ever
 	armed bool
 	group group
-	told  struct { // what Failing was told last
-		sync.Mutex
-		failure *FailedError
-	}
+	news  []error // what Failing has not been told yet
 
 	synced atomic.Uint64 // written under mu
 
-	work     chan struct{} // there is some for the keeper
-	stop     chan struct{} // the keeper is to end
-	syncDone chan struct{}
-	keepDone chan struct{}
+	work       chan struct{} // there is some for the keeper
+	told       chan struct{} // there is news for the herald
+	stop       chan struct{} // nothing is to be waited for any more
+	syncDone   chan struct{}
+	keepDone   chan struct{}
+	heraldDone chan struct{}
 }
 
 // A part is the end of a segment: from base on, in memory too, since after a failed
@@ -439,7 +439,7 @@ func (j *Journal) Close() error {
 	close(j.stop)
 	late := time.NewTimer(2 * stallAfter)
 	defer late.Stop()
-	for _, done := range []chan struct{}{j.syncDone, j.keepDone} {
+	for _, done := range []chan struct{}{j.syncDone, j.keepDone, j.heraldDone} {
 		select {
 		case <-done:
 		case <-late.C:

@@ -71,8 +71,8 @@ func TestEachOperationAndEachTrouble(t *testing.T) {
 			t.Run(o.name+"/"+trouble.name, func(t *testing.T) {
 				struck := 0
 				seen := map[error]bool{}
-				for at := range 3 {
-					s := strike{act: o.act, after: at * at * at, fault: trouble.fault, end: trouble.end, open: o.open}
+				for at := range 2 {
+					s := strike{act: o.act, after: 5 * at, fault: trouble.fault, end: trouble.end, open: o.open}
 					synctest.Test(t, func(t *testing.T) { s.run(t) })
 					if s.hit {
 						struck++
@@ -111,6 +111,8 @@ type strike struct {
 	hit  bool
 	over bool
 	seen map[error]bool
+
+	heard int // how often Failing said so
 }
 
 func (s *strike) faults(d *simDisk) func(act) fault {
@@ -204,6 +206,7 @@ func (s *strike) run(t *testing.T) {
 		} else if s.end == nil {
 			t.Fatalf("after %d: %v", s.after, err)
 		}
+		s.heard = l.failed
 	}
 	time.Sleep(4 * stallAfter)
 	check()
@@ -221,6 +224,9 @@ func (s *strike) run(t *testing.T) {
 	check()
 	if l.failing {
 		t.Error("Failing was told last that it fails")
+	}
+	if s.seen[ErrFailed] && s.end == nil && s.heard == 0 {
+		t.Error("Failing was not told")
 	}
 }
 

@@ -81,8 +81,8 @@ func open(c Config, d disk) (_ *Journal, r Recovered, err error) {
 	j := &Journal{
 		config: c, disk: d, step: c.step(),
 		group: group{coming: newRound(), kick: make(chan struct{}, 1)},
-		work:  make(chan struct{}, 1), stop: make(chan struct{}),
-		syncDone: make(chan struct{}), keepDone: make(chan struct{}),
+		work:  make(chan struct{}, 1), told: make(chan struct{}, 1), stop: make(chan struct{}),
+		syncDone: make(chan struct{}), keepDone: make(chan struct{}), heraldDone: make(chan struct{}),
 	}
 	j.room.L = &j.mu
 	defer func() {
@@ -129,6 +129,7 @@ func open(c Config, d disk) (_ *Journal, r Recovered, err error) {
 func (j *Journal) start() {
 	go j.syncer()
 	go j.keeper()
+	go j.herald()
 }
 
 // A found segment is what a crash may have left.
