@@ -50,34 +50,84 @@ func BenchmarkJournal(b *testing.B) {
 			b.Run(fmt.Sprintf("%s/%d", p.name, n), func(b *testing.B) {
 				j, _ := mustOpen(b, Config{Dir: benchmarkDir(b)})
 				defer j.Close()
-				var left atomic.Int64
-				left.Store(int64(b.N))
-				done := make(chan error)
-				b.ReportAllocs()
-				b.ResetTimer()
-				for range n {
-					go func() {
-						for left.Add(-1) >= 0 {
-							if err := p.put(b, j); err != nil {
-								done <- err
-								return
-							}
-						}
-						done <- nil
-					}()
-				}
-				for range n {
-					if err := <-done; err != nil {
-						b.Error(err)
-					}
-				}
-				b.StopTimer()
-				s := j.Status()
-				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "lines/s")
-				b.ReportMetric(float64(b.N)/float64(max(1, s.Syncs)), "lines/sync")
+				together(b, n, func() error { return p.put(b, j) })
+				b.ReportMetric(float64(b.N)/float64(max(1, j.Status().Syncs)), "lines/sync")
 			})
 		}
 	}
+}
+
+// BenchmarkRequest is what a write of etcd does to one disk: it is synced in a log, by
+// itself, and with an intent in a journal beside that log, and an outcome.
+func BenchmarkRequest(b *testing.B) {
+	for _, n := range []int{1, 8, 64} {
+		for _, beside := range []bool{false, true} {
+			name := map[bool]string{false: "alone", true: "beside"}[beside]
+			b.Run(fmt.Sprintf("%s/%d", name, n), func(b *testing.B) {
+				etcd, _ := mustOpen(b, Config{Dir: benchmarkDir(b)})
+				defer etcd.Close()
+				j, _ := mustOpen(b, Config{Dir: benchmarkDir(b)})
+				defer j.Close()
+				together(b, n, func() (err error) {
+					var intent uint64
+					if beside {
+						if intent, err = j.WriteAwaited(threeHundred{}); err != nil {
+							return err
+						}
+					}
+					seq, err := etcd.WriteAwaited(threeHundred{})
+					if err == nil {
+						err = etcd.Await(b.Context(), seq)
+					}
+					if err == nil && beside {
+						if _, err = j.Write(threeHundred{}); err == nil {
+							err = j.Await(b.Context(), intent)
+						}
+					}
+					return err
+				})
+				b.ReportMetric(float64(etcd.Status().Syncs)/b.Elapsed().Seconds(), "etcd-syncs/s")
+				b.ReportMetric(float64(j.Status().Syncs)/b.Elapsed().Seconds(), "journal-syncs/s")
+			})
+		}
+	}
+}
+
+// together has n goroutines do b.N acts, and reports what of both processors each took.
+func together(b *testing.B, n int, act func() error) {
+	var left atomic.Int64
+	left.Store(int64(b.N))
+	done := make(chan error)
+	b.ReportAllocs()
+	b.ResetTimer()
+	began := processorTime()
+	for range n {
+		go func() {
+			for left.Add(-1) >= 0 {
+				if err := act(); err != nil {
+					done <- err
+					return
+				}
+			}
+			done <- nil
+		}()
+	}
+	for range n {
+		if err := <-done; err != nil {
+			b.Error(err)
+		}
+	}
+	b.StopTimer()
+	b.ReportMetric(float64(processorTime()-began)/float64(b.N), "cpu-ns/op")
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "ops/s")
+}
+
+func processorTime() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // BenchmarkSync is why segments are filled with zeros: a write of 300 bytes and its

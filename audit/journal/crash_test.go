@@ -16,12 +16,13 @@ import (
 )
 
 var (
-	schedules = flag.Int("journal.schedules", 400, "random schedules of writes, faults and crashes")
+	schedules = flag.Int("journal.schedules", 100, "random schedules of writes, faults and crashes")
 	firstSeed = flag.Uint64("journal.seed", 1, "the seed of the first")
 )
 
 // A ledger is what the owner of a journal knows of it, over all its lives.
 type ledger struct {
+	most    int64 // MaxBytes
 	mu      sync.Mutex
 	lines   []string // as they were observed
 	written uint64   // lines before it are in the file: a Write returned
@@ -43,7 +44,7 @@ func (l *ledger) config() Config {
 	var replayed uint64
 	replaying := true
 	return Config{
-		Dir: "audit", SegmentBytes: 16 << 10, MaxBytes: 16 << 20, MinFreeBytes: 1,
+		Dir: "audit", SegmentBytes: 16 << 10, MaxBytes: l.most, MinFreeBytes: 1,
 		Log: slog.New(slog.DiscardHandler),
 		Header: func(buf []byte) []byte {
 			l.mu.Lock()
@@ -98,6 +99,7 @@ func (l *ledger) life(d *simDisk, powerFailed bool) (*Journal, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer j.start()
 	l.failing = false
 	least := l.written
 	if powerFailed {
@@ -125,9 +127,12 @@ func (l *ledger) life(d *simDisk, powerFailed bool) (*Journal, error) {
 
 // extents is how many bytes the segments have up to the last that is not zero.
 func (d *simDisk) extents() (n int64) {
-	for name := range d.names {
+	other := d.platter.attach()
+	names, _ := other.Names()
+	for _, name := range names {
 		if kindOf(name) == "segment" {
-			end, _ := extent(&simFile{d: (d.platter).attach(), n: d.names[name], name: name}, 0)
+			f, _ := other.Open(name, 0)
+			end, _ := extent(f, 0)
 			n += end
 		}
 	}
@@ -224,7 +229,8 @@ func underLock(a act) bool {
 }
 
 // randomFaults are bad times for a disk, now and then.
-func randomFaults(rng *rand.Rand) func(act) fault {
+func randomFaults(seeds *rand.Rand) func(act) fault {
+	rng := rand.New(rand.NewPCG(seeds.Uint64(), 2))
 	var mu sync.Mutex
 	rate := []float64{0, 0.001, 0.02, 0.3}[rng.IntN(4)]
 	bad := false
@@ -259,7 +265,7 @@ func schedule(t *testing.T, seed uint64) {
 	synctest.Test(t, func(t *testing.T) {
 		rng := rand.New(rand.NewPCG(seed, 0))
 		p := newPlatter(rand.New(rand.NewPCG(seed, 1)))
-		l := &ledger{}
+		l := &ledger{most: 16 << 20}
 		powerFailed := false
 		for life := range 2 + rng.IntN(4) {
 			d := p.attach()
@@ -295,7 +301,9 @@ func schedule(t *testing.T, seed uint64) {
 				if err := j.Close(); err == nil && j.Synced() != j.Next() {
 					l.complain("closed, with %d of %d lines synced", j.Synced(), j.Next())
 				} else if err == nil {
+					l.mu.Lock()
 					l.awaited = j.Next()
+					l.mu.Unlock()
 				}
 				d.kill()
 			case 1:

@@ -98,11 +98,12 @@ type Config struct {
 	Observe func(seq uint64, line []byte)
 
 	// Closed is called, without the lock, when a segment is complete, on stable storage,
-	// and cut to its text. After a crash it can be called again for a segment.
+	// and cut to its text; also for those that Open found complete and not cut. A crash
+	// may come between the cut and the call.
 	Closed func(Segment)
 
 	// Failing is called, without the lock, when the journal failed, and with nil when
-	// it works again.
+	// it works again: for each change, in order, some time after it. It may append.
 	Failing func(error)
 
 	Now func() time.Time // default time.Now
@@ -127,7 +128,7 @@ type Journal struct {
 	step   int64 // what a segment has beyond SegmentBytes for the rest of a block, and grows by
 
 	mu       sync.Mutex
-	room     sync.Cond // on mu: memory is free again, or the journal failed or was closed
+	room     sync.Cond // on mu: what admit waits for may have changed
 	segments []Segment // oldest first; the last is being written
 	parts    []*part   // of segments, what may not be on stable storage; the last is being written
 	closing  []*part   // complete and on stable storage, to be cut to their text
@@ -145,17 +146,16 @@ type Journal struct {
 	tick  *time.Timer // flushes, and sees to it that nothing waits for ever
 	armed bool
 	group group
-	told  struct { // what Failing was told last
-		sync.Mutex
-		failure *FailedError
-	}
+	news  []error // what Failing has not been told yet
 
 	synced atomic.Uint64 // written under mu
 
-	work     chan struct{} // there is some for the keeper
-	stop     chan struct{} // the keeper is to end
-	syncDone chan struct{}
-	keepDone chan struct{}
+	work       chan struct{} // there is some for the keeper
+	told       chan struct{} // there is news for the herald
+	stop       chan struct{} // nothing is to be waited for any more
+	syncDone   chan struct{}
+	keepDone   chan struct{}
+	heraldDone chan struct{}
 }
 
 // A part is the end of a segment: from base on, in memory too, since after a failed
@@ -267,7 +267,8 @@ func checkLine(line []byte) error {
 // part is what is being written.
 func (j *Journal) part() *part { return j.parts[len(j.parts)-1] }
 
-// admit waits until there is memory for a line, and says why there will be none.
+// admit waits until there is room for a line, in memory and in a segment, and says why
+// there will be none.
 func (j *Journal) admit() error {
 	for {
 		switch {
@@ -275,13 +276,22 @@ func (j *Journal) admit() error {
 			return ErrClosed
 		case j.failure != nil:
 			return j.failure
-		case j.kept < keepBytes:
+		case j.kept >= keepBytes:
+			j.group.overdue = true
+			j.group.hurry()
+		case j.late():
+			j.wakeKeeper()
+		default:
 			return nil
 		}
-		j.group.overdue = true
-		j.group.hurry()
 		j.room.Wait()
 	}
+}
+
+// late says that the last segment went on to twice its size because the next is still
+// being prepared. No more, or it would leave no room for another: the last can't expire.
+func (j *Journal) late() bool {
+	return j.next%Block == 0 && j.ready == nil && j.full == nil && j.part().end() >= 2*j.config.SegmentBytes
 }
 
 // flush writes what waits in memory.
@@ -318,8 +328,8 @@ func (j *Journal) fit(p *part, end int64) error {
 }
 
 // place begins the next segment, if this is where it can begin and the last one has its
-// size. If none is prepared the last one goes on, longer than it was meant to be if the
-// keeper is only late; but no block is begun that there is no room for.
+// size. If none is prepared the last one goes on, up to the room that it has if there is
+// no room for another.
 func (j *Journal) place() error {
 	end := j.part().end()
 	switch {
@@ -335,12 +345,8 @@ func (j *Journal) place() error {
 			return j.failure
 		}
 		return nil
-	case end < j.config.SegmentBytes+j.step:
-		return nil
-	case j.full != nil:
+	case end >= j.config.SegmentBytes+j.step:
 		return j.full
-	case j.used() > j.config.MaxBytes+j.config.SegmentBytes:
-		return fmt.Errorf("%w: the next segment is not prepared yet", ErrFull)
 	}
 	return nil
 }
@@ -433,7 +439,7 @@ func (j *Journal) Close() error {
 	close(j.stop)
 	late := time.NewTimer(2 * stallAfter)
 	defer late.Stop()
-	for _, done := range []chan struct{}{j.syncDone, j.keepDone} {
+	for _, done := range []chan struct{}{j.syncDone, j.keepDone, j.heraldDone} {
 		select {
 		case <-done:
 		case <-late.C:

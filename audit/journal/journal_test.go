@@ -186,6 +186,9 @@ func TestWhatIsWrittenIsReadAcrossSegmentsAndOpens(t *testing.T) {
 			t.Fatalf("restored from %q", rec.header)
 		}
 		for i := range 1000 {
+			if i%50 == 0 {
+				j.steady()
+			}
 			put := []func(Entry) (uint64, error){j.Append, j.Write, j.WriteAwaited}[i%3]
 			seq, err := put(entry{i % 100})
 			if err != nil || seq != uint64(len(want)) {

@@ -21,7 +21,10 @@ const (
 	fillPauses = 4
 )
 
-var errStopped = errors.New("the journal is being closed")
+var (
+	errStopped = errors.New("the journal is being closed")
+	errLater   = errors.New("the oldest segment is not cut to its text yet")
+)
 
 // A spare is a segment that is prepared: zeros, on stable storage.
 type spare struct {
@@ -45,9 +48,15 @@ func (j *Journal) keeper() {
 	said := ""
 	warned := 0
 	for {
-		err := errors.Join(j.cut(), j.prepare(j.pause))
-		if errors.Is(err, errStopped) {
+		err := j.cut()
+		switch prepared := j.prepare(j.pause); {
+		case errors.Is(prepared, errStopped):
 			return
+		case errors.Is(prepared, errLater) && err == nil:
+			// Whoever syncs it wakes the keeper.
+		case prepared != nil:
+			err = errors.Join(err, prepared)
+			j.setFull(err)
 		}
 		if text := fmt.Sprint(err); err != nil && text != said {
 			said = text
@@ -92,7 +101,7 @@ func (j *Journal) cut() error {
 		var closed Segment
 		for i := range j.segments {
 			if s := &j.segments[i]; s.First == p.first {
-				s.Bytes = p.base
+				s.Bytes, s.Changed = p.base, j.config.Now()
 				closed = *s
 			}
 		}
@@ -121,17 +130,24 @@ func (j *Journal) prepare(pause func(time.Duration) error) error {
 	if err == nil {
 		s, err = j.fill(size, pause)
 	}
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	switch {
-	case err == nil:
+	if err == nil {
+		j.mu.Lock()
 		j.ready, j.full = s, nil
-	case errors.Is(err, ErrFull):
-		j.full = err
-	default:
-		j.full = fmt.Errorf("%w: %w", ErrFull, err)
+		j.room.Broadcast()
+		j.mu.Unlock()
 	}
 	return err
+}
+
+// setFull says why there will be no next segment, until there is one nonetheless.
+func (j *Journal) setFull(why error) {
+	if !errors.Is(why, ErrFull) {
+		why = fmt.Errorf("%w: %w", ErrFull, why)
+	}
+	j.mu.Lock()
+	j.full = why
+	j.room.Broadcast()
+	j.mu.Unlock()
 }
 
 func (j *Journal) fill(size int64, pause func(time.Duration) error) (_ *spare, err error) {
@@ -182,21 +198,28 @@ func (j *Journal) pause(d time.Duration) error {
 func (j *Journal) makeRoom(size int64) error {
 	for {
 		j.mu.Lock()
-		used, oldest, ok := j.used(), Segment{}, false
-		if ok = j.mayExpire(0); ok {
+		used, n, ok := j.used(), len(j.segments), j.mayExpire(0)
+		var oldest Segment
+		if n > 0 {
 			oldest = j.segments[0]
 		}
 		j.mu.Unlock()
-		if used+size <= j.config.MaxBytes {
-			break
-		}
-		if !ok || j.keep(oldest) {
+		switch {
+		case used+size <= j.config.MaxBytes:
+			return j.freeFor(size)
+		case !ok && n > 1:
+			return errLater
+		case !ok || j.keep(oldest):
 			return fmt.Errorf("%w: segments that may not expire take %d of %d bytes", ErrFull, used, j.config.MaxBytes)
 		}
 		if err := j.expire(oldest); err != nil {
 			return err
 		}
 	}
+}
+
+// freeFor says whether the file system has room for size more bytes.
+func (j *Journal) freeFor(size int64) error {
 	free, _, err := j.disk.Space()
 	if err == nil && free-size < j.config.MinFreeBytes {
 		err = fmt.Errorf("%w: %d bytes are free on the file system, and %d must stay free", ErrFull, free, j.config.MinFreeBytes)

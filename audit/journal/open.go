@@ -41,6 +41,7 @@ func Open(c Config) (*Journal, Recovered, error) {
 		return nil, Recovered{}, err
 	}
 	j.lock = lock
+	j.start()
 	return j, r, nil
 }
 
@@ -75,12 +76,13 @@ func (c Config) checked() (Config, error) {
 // step is the room in a segment for the block that is under way when its size is reached.
 func (c Config) step() int64 { return min(1<<20, c.SegmentBytes/4+1) }
 
+// open is Open, without lock, up to the point from which goroutines work.
 func open(c Config, d disk) (_ *Journal, r Recovered, err error) {
 	j := &Journal{
 		config: c, disk: d, step: c.step(),
 		group: group{coming: newRound(), kick: make(chan struct{}, 1)},
-		work:  make(chan struct{}, 1), stop: make(chan struct{}),
-		syncDone: make(chan struct{}), keepDone: make(chan struct{}),
+		work:  make(chan struct{}, 1), told: make(chan struct{}, 1), stop: make(chan struct{}),
+		syncDone: make(chan struct{}), keepDone: make(chan struct{}), heraldDone: make(chan struct{}),
 	}
 	j.room.L = &j.mu
 	defer func() {
@@ -121,9 +123,13 @@ func open(c Config, d disk) (_ *Journal, r Recovered, err error) {
 	j.group.stall = time.AfterFunc(math.MaxInt64, j.onStall)
 	j.tick.Stop()
 	j.group.stall.Stop()
+	return j, r, nil
+}
+
+func (j *Journal) start() {
 	go j.syncer()
 	go j.keeper()
-	return j, r, nil
+	go j.herald()
 }
 
 // A found segment is what a crash may have left.
@@ -226,7 +232,7 @@ func (j *Journal) recover() (r Recovered, err error) {
 		if err != nil {
 			return r, err
 		}
-		garbage, err := clear(p)
+		garbage, err := blank(p)
 		if err != nil {
 			return r, fmt.Errorf("%s: %w", nameOf(o.first), err)
 		}
@@ -275,8 +281,8 @@ func (j *Journal) replay(o *found, next uint64) (*part, uint64, error) {
 	return p, next, nil
 }
 
-// clear makes zeros of what is after the text, so that it can't become part of a line.
-func clear(p *part) (garbage int64, err error) {
+// blank makes zeros of what is after the text, so that it can't become part of a line.
+func blank(p *part) (garbage int64, err error) {
 	end, err := extent(p.file, p.end())
 	if err != nil || end == p.end() {
 		return 0, err

@@ -188,14 +188,12 @@ func (j *Journal) syncer() {
 		j.mu.Unlock()
 		switch {
 		case failed:
-			j.tell()
 			if !j.workAgain() {
 				j.mu.Lock()
 				j.group.coming.end()
 				j.mu.Unlock()
 				return
 			}
-			j.tell()
 		case closed:
 			if j.sync() {
 				j.mu.Lock()
@@ -306,20 +304,21 @@ func (j *Journal) onStall() {
 		j.fail(errStalled)
 	}
 	j.mu.Unlock()
-	j.tell()
 }
 
 // fail makes every call fail from now on, until workAgain. It returns the error for a
 // line that was taken.
 func (j *Journal) fail(cause error) error {
-	since := time.Now()
-	if j.failure != nil {
-		since = j.failure.Since
-	} else {
-		j.config.Log.Error("the audit journal failed; it is tried until it works", slog.Any("error", cause))
+	since, before := time.Now(), j.failure
+	if before != nil {
+		since = before.Since
 	}
 	j.failure = &FailedError{Cause: cause, Since: since}
 	j.taken = &FailedError{Cause: cause, Since: since, Taken: true}
+	if before == nil {
+		j.config.Log.Error("the audit journal failed; it is tried until it works", slog.Any("error", cause))
+		j.tell(j.failure)
+	}
 	g := &j.group
 	g.running.end()
 	if g.coming.end(); !j.closed {
@@ -388,29 +387,40 @@ func (j *Journal) rewrite() error {
 	}
 	if j.failure != nil {
 		j.config.Log.Info("the audit journal works again", slog.Duration("failed", time.Since(j.failure.Since)))
+		j.tell(nil)
 	}
 	j.failure, j.taken = nil, nil
 	j.group.announced, j.group.overdue = 0, false
 	return nil
 }
 
-// tell calls Failing if what it was told last is no longer so.
-func (j *Journal) tell() {
-	j.told.Lock()
-	defer j.told.Unlock()
-	j.mu.Lock()
-	now := j.failure
-	j.mu.Unlock()
-	if (now == nil) == (j.told.failure == nil) {
-		return
+// tell has the herald say that the journal fails, or works again.
+func (j *Journal) tell(err error) {
+	j.news = append(j.news, err)
+	select {
+	case j.told <- struct{}{}:
+	default:
 	}
-	j.told.failure = now
-	if j.config.Failing == nil {
-		return
-	}
-	if now == nil {
-		j.config.Failing(nil)
-	} else {
-		j.config.Failing(now)
+}
+
+// herald is the goroutine that calls Failing, for each change in its order. It is one of
+// its own so that the owner may append what it has to say of it.
+func (j *Journal) herald() {
+	defer close(j.heraldDone)
+	for last := false; !last; {
+		select {
+		case <-j.told:
+		case <-j.syncDone: // nothing changes any more
+			last = true
+		}
+		j.mu.Lock()
+		news := j.news
+		j.news = nil
+		j.mu.Unlock()
+		for _, err := range news {
+			if j.config.Failing != nil {
+				j.config.Failing(err)
+			}
+		}
 	}
 }
