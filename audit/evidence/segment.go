@@ -219,8 +219,11 @@ func (s *segment) read(f io.ReaderAt, first int64, n int, each func([]byte)) err
 	lines := newLineReader(io.NewSectionReader(f, low, s.end-low))
 	for n > 0 {
 		line, err := lines.next()
+		if err == io.EOF {
+			return fmt.Errorf("event %d is not in %s: etcdguard audit verify says what is wrong there", first, s.path)
+		}
 		if err != nil {
-			return fmt.Errorf("finding event %d in %s: %w", first, s.path, err)
+			return fmt.Errorf("reading %s: %w", s.path, err)
 		}
 		if seq, ok := leadingNumber(line); ok && seq == first {
 			each(line)
