@@ -168,6 +168,20 @@ func textEnd(r io.ReaderAt, size int64) (int64, error) {
 	return 0, nil
 }
 
+// Origin is the name of the log in a directory, as its oldest segment has it.
+func Origin(dir string) (string, error) {
+	segments, err := lookAtSegments(dir)
+	if err != nil {
+		return "", fmt.Errorf("reading the audit log: %w", err)
+	}
+	for _, s := range segments {
+		if s.err == nil {
+			return s.header.Log, nil
+		}
+	}
+	return "", fmt.Errorf("reading the audit log in %s: %w", dir, segments[0].err)
+}
+
 // ReadLines is the Lines of the log in a directory.
 func ReadLines(dir string) Lines {
 	return func(first int64, n int, each func([]byte)) error {
