@@ -105,18 +105,25 @@ func (k *keys) open(text string) (Checkpoint, error) {
 		return c, errStranger
 	}
 	for _, known := range k.list {
-		signed := slices.ContainsFunc(n.Sigs, func(s note.Signature) bool { return s.Hash == known.verifier.KeyHash() })
-		if signed && known.from <= c.Size && c.Size <= known.to {
+		if signedBy(n.Sigs, known.verifier) && known.from <= c.Size && c.Size <= known.to {
 			return c, nil
 		}
 	}
 	return c, errReplaced
 }
 
+func signedBy(signatures []note.Signature, v note.Verifier) bool {
+	return slices.ContainsFunc(signatures, func(s note.Signature) bool { return s.Hash == v.KeyHash() && s.Name == v.Name() })
+}
+
 // learn takes a hand-over from one key to the next. One of them must be trusted; the
 // candidates are where the other may be found if that is the older one.
 func (k *keys) learn(text string, candidates []string) error {
-	claimed, err := Unverified(text)
+	unverified, err := openNote(text, nil)
+	if err != nil {
+		return err
+	}
+	claimed, err := parseCheckpoint(unverified.Text)
 	if err != nil {
 		return err
 	}
@@ -129,7 +136,7 @@ func (k *keys) learn(text string, candidates []string) error {
 	}
 	for _, from := range append(k.texts(), candidates...) {
 		giving, err := note.NewVerifier(from)
-		if err != nil || from == claimed.next || k.find(from) == nil && k.find(claimed.next) == nil {
+		if err != nil || from == claimed.next || !signedBy(unverified.UnverifiedSigs, giving) || k.find(from) == nil && k.find(claimed.next) == nil {
 			continue
 		}
 		n, err := note.Open([]byte(text), note.VerifierList(giving, taking))
@@ -176,14 +183,4 @@ func (k *keys) learnAll(handovers, candidates []string) (problems []error) {
 		handovers = rest
 	}
 	return problems
-}
-
-// at is the key that signs a tree of that size.
-func (k *keys) at(size int64) string {
-	for _, known := range k.list {
-		if known.from <= size && size < known.to {
-			return known.text
-		}
-	}
-	return ""
 }

@@ -168,6 +168,20 @@ func textEnd(r io.ReaderAt, size int64) (int64, error) {
 	return 0, nil
 }
 
+// Origin is the name of the log in a directory, as its oldest segment has it.
+func Origin(dir string) (string, error) {
+	segments, err := lookAtSegments(dir)
+	if err != nil {
+		return "", fmt.Errorf("reading the audit log: %w", err)
+	}
+	for _, s := range segments {
+		if s.err == nil {
+			return s.header.Log, nil
+		}
+	}
+	return "", fmt.Errorf("reading the audit log in %s: %w", dir, segments[0].err)
+}
+
 // ReadLines is the Lines of the log in a directory.
 func ReadLines(dir string) Lines {
 	return func(first int64, n int, each func([]byte)) error {
@@ -219,8 +233,11 @@ func (s *segment) read(f io.ReaderAt, first int64, n int, each func([]byte)) err
 	lines := newLineReader(io.NewSectionReader(f, low, s.end-low))
 	for n > 0 {
 		line, err := lines.next()
+		if err == io.EOF {
+			return fmt.Errorf("event %d is not in %s: etcdguard audit verify says what is wrong there", first, s.path)
+		}
 		if err != nil {
-			return fmt.Errorf("finding event %d in %s: %w", first, s.path, err)
+			return fmt.Errorf("reading %s: %w", s.path, err)
 		}
 		if seq, ok := leadingNumber(line); ok && seq == first {
 			each(line)

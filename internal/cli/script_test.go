@@ -58,6 +58,7 @@ func TestScripts(t *testing.T) {
 			"run-for":  interrupted,
 			"new-ring": newRing,
 			"merge":    mergeReport,
+			"make-log": makeLog,
 		},
 	})
 }
