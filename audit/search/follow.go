@@ -23,6 +23,7 @@ const (
 // on, until ctx ends. A request comes when it was answered; one that was not for a second
 // comes without, and once more when it is. Of several logs the rows come as they are seen.
 func (r *Record) Follow(ctx context.Context, found Found, q Query, yield func(*Row) error) error {
+	asked := ctx
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	var mu sync.Mutex
@@ -40,10 +41,10 @@ func (r *Record) Follow(ctx context.Context, found Found, q Query, yield func(*R
 		})
 	}
 	logs.Wait()
-	if err := context.Cause(ctx); err != context.Canceled {
-		return err
+	if asked.Err() != nil {
+		return nil
 	}
-	return nil
+	return context.Cause(ctx)
 }
 
 // follower puts the rows of one log together.

@@ -87,7 +87,7 @@ func newRoot() *cobra.Command {
 	})
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(newUpCommand(), newDownCommand(), newEnvCommand(), newStatusCommand(), newSealCommand(),
-		newMemberCommand(), newPolicyCommand(), newRingCommand(), newAtrestCommand(), newProveCommand(), newStartLocalMemberCommand())
+		newMemberCommand(), newPolicyCommand(), newRingCommand(), newAtrestCommand(), newProveCommand(), newAuditCommand(), newStartLocalMemberCommand())
 	return root
 }
 
