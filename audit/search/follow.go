@@ -52,7 +52,6 @@ type follower struct {
 	log   string
 	q     *Query
 	yield func(*Row) error
-	scan  scanner
 
 	held  map[uint64]*held // intents without an outcome
 	order []*held          // the same, oldest first

@@ -19,7 +19,6 @@ import (
 type auditLogs struct {
 	dir     string
 	members []string
-	logs    []string
 	noIndex bool
 }
 
@@ -27,13 +26,13 @@ func (a *auditLogs) flags(cmd *cobra.Command) {
 	dirFlag(cmd, &a.dir)
 	f := cmd.Flags()
 	f.StringSliceVar(&a.members, "member", nil, "only these members of the cluster, such as m1 (default: all)")
-	f.StringArrayVar(&a.logs, "log", nil, "the directory of an audit log, in place of a cluster's; may be repeated")
 	f.BoolVar(&a.noIndex, "no-index", false, "read every segment, and neither use nor keep an index")
 }
 
-// open finds the logs. done clears what was said of the progress.
-func (a *auditLogs) open() (record *search.Record, done func(), err error) {
-	logs, err := a.find()
+// open finds the logs: those in the directories, or the cluster's. done clears what was
+// said of the progress.
+func (a *auditLogs) open(dirs []string) (record *search.Record, done func(), err error) {
+	logs, err := a.find(dirs)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -45,13 +44,13 @@ func (a *auditLogs) open() (record *search.Record, done func(), err error) {
 	return search.New(c), bar.done, nil
 }
 
-func (a *auditLogs) find() ([]search.Log, error) {
+func (a *auditLogs) find(dirs []string) ([]search.Log, error) {
 	var all []search.Log
-	if len(a.logs) > 0 {
+	if len(dirs) > 0 {
 		if a.dir != "" || len(a.members) > 0 {
-			return nil, usageError{errors.New("reading the command line: --log is in place of --dir and --member"), "give the one or the other"}
+			return nil, usageError{errors.New("reading the command line: --dir and --member mean a cluster, and there are directories of logs"), "give the one or the other"}
 		}
-		for _, dir := range a.logs {
+		for _, dir := range dirs {
 			all = append(all, search.Log{Name: dir, Dir: dir})
 		}
 	} else {
@@ -73,7 +72,7 @@ func (a *auditLogs) find() ([]search.Log, error) {
 			return nil, unreadable(errors.Join(err, statErr))
 		}
 		if len(segments) == 0 {
-			return nil, hinted{fmt.Errorf("reading %s: no audit log is there", l.Dir), "--log wants the directory with the segments, such as /var/lib/etcd/audit"}
+			return nil, hinted{fmt.Errorf("reading %s: no audit log is there", l.Dir), wantedDir}
 		}
 	}
 	if len(all) == 1 {
@@ -82,13 +81,15 @@ func (a *auditLogs) find() ([]search.Log, error) {
 	return all, nil
 }
 
+const wantedDir = "give the directory with the segments, such as /var/lib/etcd/audit"
+
 // unreadable adds the way out to an error of reading a log.
 func unreadable(err error) error {
 	switch {
 	case errors.Is(err, fs.ErrPermission):
 		return hinted{err, "an audit log is its member's alone: run this as the user that etcd runs as, or as root"}
 	case errors.Is(err, fs.ErrNotExist):
-		return hinted{err, "--log wants the directory with the segments, such as /var/lib/etcd/audit"}
+		return hinted{err, wantedDir}
 	}
 	return err
 }

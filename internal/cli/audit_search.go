@@ -9,8 +9,8 @@ import (
 	"github.com/etcdguard/etcdguard/audit/search"
 )
 
-const auditSearchHelp = `Find out who did what, in the audit logs of a cluster on this machine, or of any
-directory. Of several logs the rows stand by their times.
+const auditSearchHelp = `Find out who did what, in the audit logs in these directories; without any, in those of
+the cluster that "etcdguard up" made. Of several logs the rows stand by their times.
 
 A write is one row: when it was let through, and how it was answered. If it has no
 answer on record that is said; Lost is one whose process ended before it could answer.
@@ -32,7 +32,7 @@ not be; 2 the command line cannot be understood.`
 const auditSearchExample = `  etcdguard audit search --denied --since today
   etcdguard audit search --prefix /registry/secrets/ --action KV.Txn:Put --action KV.Put --since 1h
   etcdguard audit search --caller serial=4711 --oldest --limit 0 -o json
-  etcdguard audit search --log /var/lib/etcd/audit --failed --action "Auth.*"`
+  etcdguard audit search /var/lib/etcd/audit --failed --action "Auth.*"`
 
 func newAuditSearchCommand() *cobra.Command {
 	var logs auditLogs
@@ -41,9 +41,9 @@ func newAuditSearchCommand() *cobra.Command {
 	var raw, utc bool
 	page := search.Page{}
 	cmd := &cobra.Command{
-		Use: "search", Short: "find out who did what",
-		Long: auditSearchHelp, Example: auditSearchExample, Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		Use: "search [DIR...]", Short: "find out who did what",
+		Long: auditSearchHelp, Example: auditSearchExample,
+		RunE: func(cmd *cobra.Command, dirs []string) error {
 			q, err := filters.query(time.Now())
 			if err != nil {
 				return err
@@ -51,7 +51,7 @@ func newAuditSearchCommand() *cobra.Command {
 			if page.Limit < 0 {
 				return misread("--limit", "--limit 0 shows all", "%d is less than nothing", page.Limit)
 			}
-			record, done, err := logs.open()
+			record, done, err := logs.open(dirs)
 			if err != nil {
 				return err
 			}

@@ -40,14 +40,14 @@ func newAuditStatsCommand() *cobra.Command {
 	var output string
 	var top int
 	cmd := &cobra.Command{
-		Use: "stats", Short: "who does what, counted; what was denied; what is new",
-		Long: auditStatsHelp, Example: auditStatsExample, Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		Use: "stats [DIR...]", Short: "who does what, counted; what was denied; what is new",
+		Long: auditStatsHelp, Example: auditStatsExample,
+		RunE: func(cmd *cobra.Command, dirs []string) error {
 			q, err := filters.query(time.Now())
 			if err != nil {
 				return err
 			}
-			record, done, err := logs.open()
+			record, done, err := logs.open(dirs)
 			if err != nil {
 				return err
 			}

@@ -24,7 +24,7 @@ command line cannot be understood.`
 const auditTailExample = `  etcdguard audit tail
   etcdguard audit tail --denied
   etcdguard audit tail --member m1 --caller kube-apiserver --prefix /registry/secrets/
-  etcdguard audit tail --log /var/lib/etcd/audit -n 1000 --no-follow -o json`
+  etcdguard audit tail /var/lib/etcd/audit -n 1000 --no-follow -o json`
 
 func newAuditTailCommand() *cobra.Command {
 	var logs auditLogs
@@ -33,9 +33,9 @@ func newAuditTailCommand() *cobra.Command {
 	var raw, utc, noFollow bool
 	var last int
 	cmd := &cobra.Command{
-		Use: "tail", Short: "the last of the record, and what comes",
-		Long: auditTailHelp, Example: auditTailExample, Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		Use: "tail [DIR...]", Short: "the last of the record, and what comes",
+		Long: auditTailHelp, Example: auditTailExample,
+		RunE: func(cmd *cobra.Command, dirs []string) error {
 			q, err := filters.query(time.Now())
 			if err != nil {
 				return err
@@ -43,7 +43,7 @@ func newAuditTailCommand() *cobra.Command {
 			if last < 0 {
 				return misread("--lines", "--lines 0 shows only what comes", "%d is less than nothing", last)
 			}
-			record, done, err := logs.open()
+			record, done, err := logs.open(dirs)
 			if err != nil {
 				return err
 			}
