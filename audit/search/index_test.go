@@ -3,6 +3,7 @@ package search
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"hash/crc32"
 	"io/fs"
 	"os"
@@ -76,7 +77,8 @@ func TestAnIndexThatDoesNotFitIsMadeAgain(t *testing.T) {
 			t.Errorf("%s: not made again: %v", name, err)
 		}
 	}
-	if err := os.Remove(path); err != nil {
+	gone := filepath.Join(dir, strings.Repeat("9", 20)+indexSuffix)
+	if err := errors.Join(os.Remove(path), os.WriteFile(gone, good, 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Symlink("/dev/zero", path); err != nil {
@@ -84,6 +86,9 @@ func TestAnIndexThatDoesNotFitIsMadeAgain(t *testing.T) {
 	}
 	if got := count(t, c); got != want {
 		t.Errorf("a link: %d rows, want %d", got, want)
+	}
+	if _, err := os.Lstat(gone); err == nil {
+		t.Error("the index of a segment that is no more is kept")
 	}
 }
 
