@@ -5,6 +5,7 @@ import (
 	"flag"
 	"os"
 	"runtime"
+	"syscall"
 	"testing"
 	"time"
 
@@ -12,14 +13,13 @@ import (
 )
 
 var (
-	bigDir    = flag.String("search.dir", "", "where the log of TestBigLog is, made if there is none; the test runs only with it")
+	bigDir    = flag.String("search.dir", "", "where the log of TestBigLog… is, made if there is none; they run only with it")
 	bigEvents = flag.Int("search.events", 10_000_000, "events in it")
 )
 
-// TestBigLog measures; it holds nothing to a time. Run it with
-//
-//	go test ./audit/search -run TestBigLog -v -search.dir /tmp/big
-func TestBigLog(t *testing.T) {
+// bigLog is a log of the size that matters, the same every time.
+func bigLog(t *testing.T) (*Record, []journal.Segment) {
+	t.Helper()
 	if *bigDir == "" {
 		t.Skip("NOT RUN: a measurement, which wants -search.dir")
 	}
@@ -35,31 +35,74 @@ func TestBigLog(t *testing.T) {
 	size := int64(0)
 	for _, s := range all {
 		size += s.Bytes
-		_ = os.Remove(besideIt(s.Path))
 	}
 	t.Logf("%d segments, %d MB, %d CPUs", len(all), size>>20, runtime.GOMAXPROCS(0))
-	r := New(Config{Logs: []Log{{"m1", *bigDir}}})
-	timed := func(name string, do func() (int, error)) {
-		begin := time.Now()
-		n, err := do()
+	return New(Config{Logs: []Log{{"m1", *bigDir}}}), all
+}
+
+// timed says how long something took, and how much of the CPUs: on a busy machine that
+// is what can be compared.
+func timed(t *testing.T, name string, do func() (int, error)) {
+	t.Helper()
+	cpu := func() time.Duration {
+		var u syscall.Rusage
+		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+			t.Fatal(err)
+		}
+		return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	}
+	begin, used := time.Now(), cpu()
+	n, err := do()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%-30s %8d  %6d ms, %6d ms of CPU", name, n, time.Since(begin).Milliseconds(), (cpu() - used).Milliseconds())
+}
+
+// TestBigLogIndex and TestBigLogQueries measure; they hold nothing to a time. Run them
+// with
+//
+//	go test ./audit/search -run TestBigLog -v -search.dir /tmp/big
+func TestBigLogIndex(t *testing.T) {
+	r, all := bigLog(t)
+	for _, s := range all {
+		_ = os.Remove(besideIt(s.Path))
+	}
+	timed(t, "all indexes built", func() (int, error) {
+		f, err := r.Find(context.Background(), Query{Seqs: &Span{5, 5}}, Page{Limit: 100}, func(*Row) error { return nil })
+		return f.Rows, err
+	})
+	size := int64(0)
+	for _, s := range all[:len(all)-1] {
+		info, err := os.Stat(besideIt(s.Path))
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Logf("%-44s %8d  %s", name, n, time.Since(begin).Round(time.Millisecond))
+		size += info.Size()
 	}
+	t.Logf("they have %d MB", size>>20)
+	memory(t)
+}
+
+func memory(t *testing.T) {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("at most %d MB resident", u.Maxrss>>10)
+}
+
+func TestBigLogQueries(t *testing.T) {
+	r, _ := bigLog(t)
 	find := func(name string, q Query, p Page) {
 		for range 2 {
-			timed(name, func() (int, error) {
+			timed(t, name, func() (int, error) {
 				found, err := r.Find(context.Background(), q, p, func(*Row) error { return nil })
 				return found.Rows, err
 			})
 		}
 	}
 	newest := Page{Limit: 100}
-	timed("all indexes built", func() (int, error) {
-		f, err := r.Find(context.Background(), Query{Seqs: &Span{5, 5}}, newest, func(*Row) error { return nil })
-		return f.Rows, err
-	})
 	key, prefix, secrets := OneKey([]byte("/team-a/77")), Prefix([]byte("/team-a/")), Prefix([]byte("/registry/secrets/"))
 	one := OneKey([]byte("/registry/secrets/ns-1/object-with-a-name-77"))
 	at := time.Date(2026, 11, 28, 6, 10, 0, 0, time.UTC)
@@ -80,8 +123,12 @@ func TestBigLog(t *testing.T) {
 	find("a revision", Query{Revisions: &Span{500_000, 500_000}}, newest)
 	find("peer with port", Query{Peer: "10.0.2.1:40003"}, newest)
 	find("Auth.*", Query{Actions: []string{"Auth.*"}}, newest)
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	t.Logf("from the system: %d MB", m.Sys>>20)
+	find("event 5000000", Query{Seqs: &Span{5_000_000, 5_000_000}}, newest)
+	for _, since := range []time.Time{{}, at.Add(time.Hour)} {
+		timed(t, "stats", func() (int, error) {
+			s, err := r.Stats(context.Background(), Query{Since: since})
+			return len(s.Uses), err
+		})
+	}
+	memory(t)
 }

@@ -45,7 +45,8 @@ type Found struct {
 	// Problems are what kept rows from being found, in words.
 	Problems []string
 
-	next map[string]uint64 // by log: the first event that was not looked at
+	next       map[string]uint64 // by log: the first event that was not looked at
+	unanswered []*Row            // of the rows that were given
 }
 
 // Find gives the rows that a query wants to yield, by number, and those of several logs
@@ -84,6 +85,9 @@ func (r *Record) Find(ctx context.Context, q Query, p Page, yield func(*Row) err
 		}
 		row := best.head
 		best.head = nil
+		if row.Unanswered() && len(total.unanswered) < mostHeld {
+			total.unanswered = append(total.unanswered, row)
+		}
 		if err := yield(row); err != nil {
 			return total, err
 		}
@@ -132,6 +136,9 @@ func (r *Record) findIn(ctx context.Context, log Log, q *Query, p Page, v visito
 	all, err := journal.Segments(log.Dir)
 	if err != nil {
 		return nil, err
+	}
+	if !r.NoIndex {
+		sweep(log.Dir)
 	}
 	out := &rows{log: log, q: q, oldestFirst: p.OldestFirst, parts: make([]part, len(all))}
 	err = r.each(ctx, all, func(i int, x *index) error {

@@ -21,8 +21,9 @@ const (
 
 // Follow gives the rows that a query wants as they are written, from where found ended
 // on, until ctx ends. A request comes when it was answered; one that was not for a second
-// comes without, and once more when it is. Of several logs the rows come as they are seen.
+// comes without, and once more when it is, as do those that Find gave without. Of several logs the rows come as they are seen.
 func (r *Record) Follow(ctx context.Context, found Found, q Query, yield func(*Row) error) error {
+	asked := ctx
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	var mu sync.Mutex
@@ -34,16 +35,21 @@ func (r *Record) Follow(ctx context.Context, found Found, q Query, yield func(*R
 				defer mu.Unlock()
 				return yield(row)
 			}}
+			for _, row := range found.unanswered {
+				if row.Log == log.Name {
+					f.hold(row.Event, true)
+				}
+			}
 			if err := f.follow(ctx, log.Dir, found.next[log.Dir]); err != nil {
 				stop(err)
 			}
 		})
 	}
 	logs.Wait()
-	if err := context.Cause(ctx); err != context.Canceled {
-		return err
+	if asked.Err() != nil {
+		return nil
 	}
-	return nil
+	return context.Cause(ctx)
 }
 
 // follower puts the rows of one log together.
@@ -51,7 +57,6 @@ type follower struct {
 	log   string
 	q     *Query
 	yield func(*Row) error
-	scan  scanner
 
 	held  map[uint64]*held // intents without an outcome
 	order []*held          // the same, oldest first
@@ -116,9 +121,7 @@ func (f *follower) take(e *Event) error {
 	row := &Row{Log: f.log, Event: e}
 	switch {
 	case e.Kind == kindIntent:
-		h := &held{event: e, since: time.Now()}
-		f.held[e.Seq] = h
-		f.order = append(f.order, h)
+		f.hold(e, false)
 		return nil
 	case e.Kind == kindOutcome && e.Of != nil:
 		if h := f.held[*e.Of]; h != nil {
@@ -127,6 +130,12 @@ func (f *follower) take(e *Event) error {
 		}
 	}
 	return f.give(row)
+}
+
+func (f *follower) hold(e *Event, shown bool) {
+	h := &held{e, time.Now(), shown}
+	f.held[e.Seq] = h
+	f.order = append(f.order, h)
 }
 
 func (f *follower) give(row *Row) error {

@@ -200,7 +200,11 @@ func (w *writer) outcome(t testing.TB, micros int) {
 	of := w.waiting[i]
 	w.waiting = append(w.waiting[:i], w.waiting[i+1:]...)
 	code := "OK"
-	switch w.rnd.IntN(2000) {
+	often := 2000
+	if w.odd {
+		often = 20
+	}
+	switch w.rnd.IntN(often) {
 	case 0:
 		code = "Unavailable"
 	case 1:

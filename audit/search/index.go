@@ -144,7 +144,11 @@ func openIndex(r io.ReaderAt, size int64) (*index, error) {
 		return nil, errBroken
 	}
 	x := &index{r: r, size: size, body: int64(indexPrefix) + length}
-	if json.Unmarshal(head, &x.indexHead) != nil || x.Version != indexVersion || x.Events < 0 || x.Strays < 0 || x.Open < 0 {
+	if json.Unmarshal(head, &x.indexHead) != nil || x.Version != indexVersion {
+		return nil, errBroken
+	}
+	// Every event has a line, so that no more of them are believed than there can be.
+	if x.Events < 0 || int64(x.Events) > x.Bytes || x.Strays < 0 || x.Strays > x.Events || x.Open < 0 || x.Open > x.Events {
 		return nil, errBroken
 	}
 	return x, nil

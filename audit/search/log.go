@@ -81,6 +81,16 @@ func (r *Record) each(ctx context.Context, all []journal.Segment, use func(i int
 	return context.Cause(ctx)
 }
 
+// sweep removes the indexes of segments that are no more.
+func sweep(dir string) {
+	kept, _ := filepath.Glob(filepath.Join(dir, strings.Repeat("[0-9]", 20)+indexSuffix))
+	for _, path := range kept {
+		if _, err := os.Lstat(strings.TrimSuffix(path, indexSuffix) + ".jsonl"); errors.Is(err, os.ErrNotExist) {
+			_ = os.Remove(path)
+		}
+	}
+}
+
 // withIndex calls use with the index of a segment: the one that is kept, or a new one.
 func (r *Record) withIndex(ctx context.Context, s journal.Segment, use func(*index) error) error {
 	f, err := journal.OpenSegment(s.Path)

@@ -37,7 +37,7 @@ type selection struct {
 func (s *selection) where(keep func(i int) bool) {
 	if !s.begun {
 		s.begun = true
-		s.rows = make([]uint32, 0, s.x.Events/8)
+		s.rows = make([]uint32, 0, s.x.Events)
 		for i := range s.x.Events {
 			if keep(i) {
 				s.rows = append(s.rows, uint32(i))

@@ -74,7 +74,7 @@ type Seen struct {
 // Stats counts the rows that a query wants. With q.Since they have news.
 func (r *Record) Stats(ctx context.Context, q Query) (Stats, error) {
 	c := &counter{q: &q, uses: map[useKey]*use{}, denied: map[denialKey]*Denial{}, seen: map[seenKey]int64{}}
-	var out Stats
+	out := Stats{Uses: []Use{}, Denied: []Denial{}}
 	read := map[string]*rows{}
 	defer func() {
 		for _, rows := range read {

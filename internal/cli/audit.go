@@ -23,6 +23,7 @@ func newAuditCommand() *cobra.Command {
 			return cmd.Help()
 		},
 	}
-	cmd.AddCommand(newAuditVerifyCommand(), newAuditProveEventCommand(), newAuditCheckEventCommand())
+	cmd.AddCommand(newAuditTailCommand(), newAuditSearchCommand(), newAuditStatsCommand(),
+		newAuditVerifyCommand(), newAuditProveEventCommand(), newAuditCheckEventCommand())
 	return cmd
 }
