@@ -22,11 +22,15 @@ type auditLogs struct {
 	noIndex bool
 }
 
-func (a *auditLogs) flags(cmd *cobra.Command) {
+// choose adds the flags that say which.
+func (a *auditLogs) choose(cmd *cobra.Command) {
 	dirFlag(cmd, &a.dir)
-	f := cmd.Flags()
-	f.StringSliceVar(&a.members, "member", nil, "only these members of the cluster, such as m1 (default: all)")
-	f.BoolVar(&a.noIndex, "no-index", false, "read every segment, and neither use nor keep an index")
+	cmd.Flags().StringSliceVar(&a.members, "member", nil, "only these members of the cluster, such as m1 (default: all)")
+}
+
+func (a *auditLogs) flags(cmd *cobra.Command) {
+	a.choose(cmd)
+	cmd.Flags().BoolVar(&a.noIndex, "no-index", false, "read every segment, and neither use nor keep an index")
 }
 
 // open finds the logs: those in the directories, or the cluster's. done clears what was

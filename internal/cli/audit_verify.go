@@ -4,14 +4,12 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/etcdguard/etcdguard/audit/evidence"
-	"github.com/etcdguard/etcdguard/local"
 )
 
 const auditVerifyHelp = `Check that audit logs are whole: that no event was deleted, changed, put in, moved or
@@ -49,15 +47,18 @@ const auditVerifyExample = `  etcdguard audit verify
 func newAuditVerifyCommand() *cobra.Command {
 	var output string
 	var keys, witnesses []string
+	var logs auditLogs
 	cmd := &cobra.Command{
 		Use: "verify [DIR...]", Short: "whether logs are whole, and who vouches for that",
 		Long: auditVerifyHelp, Example: auditVerifyExample,
 		RunE: func(cmd *cobra.Command, dirs []string) error {
-			if len(dirs) == 0 {
-				var err error
-				if dirs, err = localLogs(); err != nil {
-					return err
-				}
+			found, err := logs.find(dirs)
+			if err != nil {
+				return err
+			}
+			dirs = nil
+			for _, l := range found {
+				dirs = append(dirs, l.Dir)
 			}
 			reports, err := verifyLogs(cmd, dirs, keys, witnesses)
 			if err != nil {
@@ -75,22 +76,10 @@ func newAuditVerifyCommand() *cobra.Command {
 		},
 	}
 	outputFlag(cmd, &output)
+	logs.choose(cmd)
 	cmd.Flags().StringArrayVar(&keys, "key", nil, "a log's verifier key, from where you keep it; repeatable")
 	cmd.Flags().StringArrayVar(&witnesses, "witness", nil, "a directory or a file that has seen the log; repeatable")
 	return cmd
-}
-
-// localLogs are those of the cluster on this machine.
-func localLogs() ([]string, error) {
-	cluster, err := local.Open("")
-	if err != nil {
-		return nil, usageError{fmt.Errorf("which log? %w", err), "etcdguard audit verify DIR, a member's audit directory"}
-	}
-	dirs, err := filepath.Glob(filepath.Join(cluster.Dir(), "members", "*", "data", "audit"))
-	if err == nil && len(dirs) == 0 {
-		err = usageError{fmt.Errorf("looking for audit logs: there is none below %s", cluster.Dir()), "etcdguard audit verify DIR, a member's audit directory"}
-	}
-	return dirs, err
 }
 
 func verifyLogs(cmd *cobra.Command, dirs, keys, witnesses []string) (reports []*evidence.Report, err error) {

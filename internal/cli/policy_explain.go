@@ -98,12 +98,6 @@ func printExplanation(w io.Writer, e policy.Explanation) error {
 	case e.Allowed:
 		verdict = "allowed"
 	}
-	orNone := func(s string) string {
-		if s == "" {
-			return "-"
-		}
-		return s
-	}
 	rule := orNone(e.Rule)
 	if e.Line > 0 {
 		rule = fmt.Sprintf("%s (%s:%d)", e.Rule, e.File, e.Line)
