@@ -61,7 +61,7 @@ func TestAReportWithAByteChangedIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range report {
-		for _, to := range []byte{report[i] ^ 1, report[i] ^ 0x20, 0} {
+		for _, to := range []byte{report[i] ^ 1, report[i] ^ 2, report[i] + 1, report[i] - 1, report[i] ^ 0x20, 0} {
 			changed := bytes.Clone(report)
 			changed[i] = to
 			if to == report[i] {
