@@ -6,19 +6,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// huge asks the kernel for huge pages below the slots. They are used in no order, so that
-// ordinary pages cost a fault for each few of them, and a walk of the page tables for
-// each use. Where the kernel has none to give, it is only slower.
+// hugePage is the size of one on the machines that have them: less is not worth asking.
+const hugePage = 2 << 20
+
+// huge asks the kernel for huge pages below the slots. They are used in no order: with
+// ordinary pages, nearly every new key costs a page fault, and every use a walk of the
+// page tables. A kernel that has none to give loses time only.
 func huge(slots []revision) {
 	page := uintptr(unix.Getpagesize())
-	begin := uintptr(unsafe.Pointer(unsafe.SliceData(slots)))
+	begin := unsafe.Pointer(unsafe.SliceData(slots))
 	size := uintptr(len(slots)) * unsafe.Sizeof(revision{})
-	skip := -begin & (page - 1)
+	skip := -uintptr(begin) & (page - 1) // the kernel wants whole pages
 	if size < hugePage+skip {
 		return
 	}
-	all := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(slots))), size)
-	_ = unix.Madvise(all[skip:(size-skip)&^(page-1)+skip], unix.MADV_HUGEPAGE)
+	all := unsafe.Slice((*byte)(begin), size)
+	_ = unix.Madvise(all[skip:skip+(size-skip)&^(page-1)], unix.MADV_HUGEPAGE)
 }
-
-const hugePage = 2 << 20
