@@ -191,12 +191,12 @@ func (t *tally) carvePut(s []byte, p place) int {
 // carveValue counts a value that was found with its key, and returns where in s to go
 // on: behind the value if it is what it says, else within it.
 func (t *tally) carveValue(s, key []byte, value field, p place) int {
-	f, _ := t.value(key, value.bytes, value.whole, p)
-	if f.kind == Plaintext {
+	kind, _ := t.value(key, value.bytes, value.whole, p)
+	if kind == Plaintext {
 		t.plaintext(key, value.bytes, finding{place: p})
 	}
 	end := cap(s) - cap(value.bytes) // value is part of s
-	if f.kind == Unknown || f.kind == Damaged {
+	if kind == Unknown || kind == Damaged {
 		return end
 	}
 	return end + len(value.bytes)

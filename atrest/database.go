@@ -89,8 +89,8 @@ func (d *databaseScan) look(ctx context.Context, sum hash.Hash, exact bool) erro
 		d.take(w)
 	}
 	d.file.unreadable(reader.unreadable)
-	if reader.problem != nil {
-		d.file.problem("%v", reader.problem)
+	if reader.ended < d.pages {
+		d.file.problem("the file ended at byte %d while it was read", reader.ended)
 	}
 	d.live(newest)
 	for newest.next() {
@@ -109,7 +109,7 @@ func (d *databaseScan) look(ctx context.Context, sum hash.Hash, exact bool) erro
 
 // pass reads all pages once. Only the first pass is heard of.
 func (d *databaseScan) pass(ctx context.Context, sum hash.Hash, n *newest) ([]*pageWorker, *pageReader, error) {
-	reader := &pageReader{f: d.f, size: d.pages, reach: d.reach, hash: sum, read: d.read}
+	reader := &pageReader{f: d.f, size: d.pages, ended: d.pages, reach: d.reach, hash: sum, read: d.read}
 	if d.tallies != nil {
 		reader.read = func(int64) {}
 	}

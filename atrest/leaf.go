@@ -25,9 +25,9 @@ func (t *tally) storeElement(e element) {
 	}
 	r := revision{maphash.Bytes(t.seed, kv.key), rev, noCell, uint32(min(len(kv.value), 1<<31))}
 	if !deleted {
-		var f form
-		f, r.cell = t.value(kv.key, kv.value, kv.whole, inStore)
-		if f.kind == Plaintext {
+		var kind Kind
+		kind, r.cell = t.value(kv.key, kv.value, kv.whole, inStore)
+		if kind == Plaintext {
 			t.plaintext(kv.key, kv.value, finding{hash: r.hash, rev: r.rev, place: inStore})
 		}
 	}
@@ -71,8 +71,8 @@ func (t *tally) residue(kv keyValue, rev uint64) {
 	if len(kv.value) == 0 && !kv.whole {
 		return // only the name is left
 	}
-	f, _ := t.value(kv.key, kv.value, kv.whole, inResidue)
-	switch f.kind {
+	kind, _ := t.value(kv.key, kv.value, kv.whole, inResidue)
+	switch kind {
 	case Plaintext:
 		t.plaintext(kv.key, kv.value, finding{rev: rev, place: inResidue})
 	case Unknown, Damaged:

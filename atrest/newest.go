@@ -41,7 +41,9 @@ func newNewest(fileSize int64) *newest {
 	for int64(slots) < fileSize/128 && slots < maxNewest {
 		slots *= 2
 	}
-	return &newest{slots: make([]revision, slots)}
+	n := &newest{slots: make([]revision, slots)}
+	huge(n.slots)
+	return n
 }
 
 // next goes to the next share, if one is left.

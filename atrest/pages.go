@@ -19,58 +19,79 @@ type span struct {
 	data  []byte
 }
 
-// pageReader hands out a file's pages in order, in chunks that end with a page's
-// overflow, so that workers need not know of each other.
+// pageReader hands out a file's pages in chunks that end with a page's overflow, so
+// that workers need not know of each other.
 type pageReader struct {
 	f     io.ReaderAt
 	size  int64 // of the pages; what is behind the last whole page is not among them
 	reach *reach
-	hash  hash.Hash // of all bytes, or nil
+	hash  hash.Hash // of all bytes, in order, or nil
 	read  func(int64)
 
-	mu         sync.Mutex
-	page       uint64
+	mu   sync.Mutex
+	page uint64 // the next one to hand out
+
+	trouble    sync.Mutex
 	unreadable int64
-	problem    error
+	ended      int64 // where the file did: at size, unless it shrank
 }
 
-const chunkSize = 1 << 20
+// pageChunk is how much is read at a time: what stays in a processor's own cache until
+// it was looked at.
+const pageChunk = 256 << 10
 
 // next fills buf with the next chunk and returns it as spans, none at the end. The
 // buffer may grow.
 func (p *pageReader) next(buf []byte, spans []span) ([]byte, []span) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	spans = spans[:0]
-	if p.problem != nil {
-		return buf, spans
+	from, to := p.page, p.boundary()
+	if p.hash != nil || to == from {
+		defer p.mu.Unlock()
+		return p.follow(buf, spans)
 	}
-	for want := chunkSize; ; {
-		buf = p.fill(buf, want)
-		if len(buf) == 0 {
-			return buf, spans
-		}
-		used, more := p.cut(buf, &spans)
+	p.page = to
+	p.mu.Unlock() // others read beside this one
+	buf = p.fill(buf, from, int(to-from)*p.reach.pageSize)
+	p.read(int64(len(buf)))
+	p.cut(buf, from, &spans)
+	return buf, spans
+}
+
+// boundary is the last page up to which a chunk can go without a look at what is in it:
+// no page that can be reached is another's overflow.
+func (p *pageReader) boundary() uint64 {
+	owner := p.reach.owner
+	to := p.page + uint64(pageChunk/p.reach.pageSize)
+	if to >= uint64(len(owner)) {
+		return uint64(len(owner))
+	}
+	for to > p.page && owner[to] == unreached {
+		to--
+	}
+	return to
+}
+
+// follow reads a chunk and sees where the last span in it ends.
+func (p *pageReader) follow(buf []byte, spans []span) ([]byte, []span) {
+	for want := pageChunk; ; {
+		buf = p.fill(buf, p.page, want)
+		used, more := p.cut(buf, p.page, &spans)
 		if more <= len(buf) || len(buf) < want {
-			p.advance(buf[:used])
+			if p.hash != nil {
+				p.hash.Write(buf[:used])
+			}
+			p.page += uint64(used / p.reach.pageSize)
+			p.read(int64(used))
 			return buf, spans
 		}
 		want = more
 	}
 }
 
-func (p *pageReader) advance(used []byte) {
-	if p.hash != nil {
-		p.hash.Write(used)
-	}
-	p.page += uint64(len(used) / p.reach.pageSize)
-	p.read(int64(len(used)))
-}
-
-// fill reads from the present page on. Where the device cannot read, the bytes are
-// zero and counted.
-func (p *pageReader) fill(buf []byte, want int) []byte {
-	from := int64(p.page) * int64(p.reach.pageSize)
+// fill reads from a page on. Where the device cannot read, the bytes are zero and
+// counted.
+func (p *pageReader) fill(buf []byte, page uint64, want int) []byte {
+	from := int64(page) * int64(p.reach.pageSize)
 	want = int(min(int64(want), p.size-from))
 	if want <= 0 {
 		return buf[:0]
@@ -83,8 +104,10 @@ func (p *pageReader) fill(buf []byte, want int) []byte {
 	if err == nil {
 		return buf
 	}
-	if errors.Is(err, io.EOF) { // the file shrank
-		p.problem = fmt.Errorf("the file ended at byte %d while it was read", from+int64(n))
+	p.trouble.Lock()
+	defer p.trouble.Unlock()
+	if errors.Is(err, io.EOF) {
+		p.ended = min(p.ended, from+int64(n))
 		return buf[:n/p.reach.pageSize*p.reach.pageSize]
 	}
 	for at := 0; at < want; at += p.reach.pageSize {
@@ -97,13 +120,13 @@ func (p *pageReader) fill(buf []byte, want int) []byte {
 	return buf
 }
 
-// cut finds the spans that end within buf. If the first one does not, more is how
-// many bytes it takes.
-func (p *pageReader) cut(buf []byte, spans *[]span) (used, more int) {
+// cut finds the spans that end within buf, which begins with that page. If the first
+// one does not, more is how many bytes it takes.
+func (p *pageReader) cut(buf []byte, first uint64, spans *[]span) (used, more int) {
 	*spans = (*spans)[:0]
 	size := p.reach.pageSize
 	for used < len(buf) {
-		page := p.page + uint64(used/size)
+		page := first + uint64(used/size)
 		n := p.spanLength(page, buf[used:]) * size
 		if n > len(buf)-used {
 			if used > 0 {
@@ -244,6 +267,9 @@ func branchEnd(data []byte, h header) int {
 	return after
 }
 
+// someRevisions are handed on at a time, so that workers seldom wait for each other.
+const someRevisions = 4096
+
 // readPages runs workers over all pages and returns them with what they counted.
 func readPages(ctx context.Context, p *pageReader, n int, end uint64, l *ledger, opts *Options, add func([]revision)) ([]*pageWorker, error) {
 	workers := make([]*pageWorker, n)
@@ -256,14 +282,17 @@ func readPages(ctx context.Context, p *pageReader, n int, end uint64, l *ledger,
 			var spans []span
 			for ctx.Err() == nil {
 				if buf, spans = p.next(buf, spans); len(spans) == 0 {
-					return
+					break
 				}
 				for _, s := range spans {
 					w.look(s)
 				}
-				add(w.revisions)
-				w.revisions = w.revisions[:0]
+				if len(w.revisions) >= someRevisions {
+					add(w.revisions)
+					w.revisions = w.revisions[:0]
+				}
 			}
+			add(w.revisions)
 		})
 	}
 	all.Wait()

@@ -28,6 +28,9 @@ type reach struct {
 	exact    bool     // read every page's header, not only the first of siblings
 	missing  int64    // pages that are beyond the end of the file
 	wrong    int64    // pages that are not what leads to them says, or are reached twice
+
+	page []byte           // for the page that is looked at
+	head [pageHeader]byte // for the beginning of its first child
 }
 
 type visit struct {
@@ -45,7 +48,7 @@ const (
 // the first child of a branch page is looked at to know what its siblings are; the
 // pass over all pages notices where that is wrong, and walks again, exactly.
 func walk(f io.ReaderAt, size int64, m meta, exact bool) *reach {
-	r := &reach{f: f, size: size, pageSize: m.pageSize, exact: exact,
+	r := &reach{f: f, size: size, pageSize: m.pageSize, exact: exact, page: make([]byte, m.pageSize),
 		owner: make([]uint8, size/int64(m.pageSize)), buckets: []string{"", keyBucket}}
 	for i := range min(2, len(r.owner)) {
 		r.owner[i] = metaPage
@@ -76,18 +79,19 @@ func (r *reach) mark(page uint64, as uint8) bool {
 
 // enter looks at one page and returns the stack with its children on it.
 func (r *reach) enter(v visit, stack []visit) []visit {
-	h, ok := r.header(v.page)
+	data := r.read(v.page, r.page)
+	h, ok := r.header(v.page, data)
 	if !ok {
 		return stack
 	}
 	switch h.flags {
 	case leafFlag:
 		if r.mark(v.page, uint8(leafPage+v.bucket)) && (v.bucket == 0 || r.exact) {
-			return r.subBuckets(v, h, stack)
+			return r.subBuckets(v, r.run(v.page, h, data), stack)
 		}
 	case branchFlag:
 		if r.mark(v.page, branchPage) {
-			return r.children(v, h, stack)
+			return r.children(v, h, r.run(v.page, h, data), stack)
 		}
 	default:
 		r.wrong++
@@ -95,18 +99,23 @@ func (r *reach) enter(v visit, stack []visit) []visit {
 	return stack
 }
 
-// header reads a page's header; only reachable pages are asked for.
-func (r *reach) header(page uint64) (h header, ok bool) {
+// read fills buf from the beginning of a page, or less of it at the end of the file
+// and where the device cannot read.
+func (r *reach) read(page uint64, buf []byte) []byte {
 	if page >= uint64(len(r.owner)) {
+		return nil
+	}
+	n, _ := r.f.ReadAt(buf, int64(page)*int64(r.pageSize))
+	return buf[:n]
+}
+
+// header is what data, a page's beginning, says of it; only reachable pages are asked for.
+func (r *reach) header(page uint64, data []byte) (h header, ok bool) {
+	if len(data) < pageHeader {
 		r.missing++
 		return h, false
 	}
-	var b [pageHeader]byte
-	if _, err := r.f.ReadAt(b[:], int64(page)*int64(r.pageSize)); err != nil {
-		r.missing++
-		return h, false
-	}
-	h = readHeader(b[:])
+	h = readHeader(data)
 	if h.id != page {
 		r.wrong++
 		return h, false
@@ -114,16 +123,18 @@ func (r *reach) header(page uint64) (h header, ok bool) {
 	return h, true
 }
 
-// run reads a page with its overflow, as far as the file goes.
-func (r *reach) run(page uint64, h header) []byte {
+// run is a page with its overflow, as far as the file goes; data is the page.
+func (r *reach) run(page uint64, h header, data []byte) []byte {
 	pages := min(uint64(h.overflow)+1, uint64(len(r.owner))-page, uint64(maxRun/r.pageSize))
-	buf := make([]byte, pages*uint64(r.pageSize))
-	n, _ := r.f.ReadAt(buf, int64(page)*int64(r.pageSize))
-	return buf[:n]
+	if pages > 1 {
+		if all := r.read(page, make([]byte, pages*uint64(r.pageSize))); len(all) > len(data) {
+			return all
+		}
+	}
+	return data
 }
 
-func (r *reach) children(v visit, h header, stack []visit) []visit {
-	data := r.run(v.page, h)
+func (r *reach) children(v visit, h header, data []byte, stack []visit) []visit {
 	count := int(h.count)
 	if pageHeader+count*elementSize > len(data) {
 		r.wrong++
@@ -133,7 +144,7 @@ func (r *reach) children(v visit, h header, stack []visit) []visit {
 	for i := range count { // an element: position 4, key size 4, page 8
 		child := le.Uint64(data[pageHeader+i*elementSize+8:])
 		if i == 0 && !r.exact {
-			first, ok := r.header(child)
+			first, ok := r.header(child, r.read(child, r.head[:]))
 			leaves = ok && first.flags == leafFlag && v.bucket != 0
 		}
 		if leaves {
@@ -147,8 +158,8 @@ func (r *reach) children(v visit, h header, stack []visit) []visit {
 
 // subBuckets finds the buckets in a leaf page. A small bucket lies within its
 // element and has no pages.
-func (r *reach) subBuckets(v visit, h header, stack []visit) []visit {
-	eachElement(r.run(v.page, h), func(e element) {
+func (r *reach) subBuckets(v visit, data []byte, stack []visit) []visit {
+	eachElement(data, func(e element) {
 		if e.flags&bucketLeaf == 0 || len(e.value) < bucketHeader {
 			return
 		}

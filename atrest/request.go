@@ -53,8 +53,8 @@ func (t *tally) put(put field) {
 }
 
 func (t *tally) logged(key []byte, value field) {
-	f, _ := t.value(key, value.bytes, value.whole, inLog)
-	if f.kind == Plaintext {
+	kind, _ := t.value(key, value.bytes, value.whole, inLog)
+	if kind == Plaintext {
 		t.plaintext(key, value.bytes, finding{place: inLog})
 	}
 }

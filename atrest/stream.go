@@ -7,6 +7,9 @@ import (
 	"io"
 )
 
+// chunkSize is how much of a stream is read at a time.
+const chunkSize = 1 << 20
+
 // stream reads a file from its beginning to its end through a window.
 type stream struct {
 	ctx  context.Context

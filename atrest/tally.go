@@ -157,8 +157,8 @@ func (t *tally) count(n uint32, p place, bytes int) {
 	t.counts[n][p].add(bytes)
 }
 
-// value counts the value of a key and tells its form and cell.
-func (t *tally) value(key, value []byte, whole bool, p place) (form, uint32) {
+// value counts the value of a key and tells its kind and cell.
+func (t *tally) value(key, value []byte, whole bool, p place) (Kind, uint32) {
 	var f form
 	if isEtcdguards(key) {
 		f = form{kind: Etcdguards}
@@ -167,7 +167,7 @@ func (t *tally) value(key, value []byte, whole bool, p place) (form, uint32) {
 	}
 	n := t.cellOf(t.groupOf(key), f)
 	t.count(n, p, len(value))
-	return f, n
+	return f.kind, n
 }
 
 // head interns the prefix of an encrypted value; neighbours mostly have the same.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -19,12 +20,14 @@ type micro struct {
 	pkg  string // in the main module
 	run  string // as in go test -bench
 	args []string
+	// runs says that it runs etcdguard itself, on files that all rounds share.
+	runs bool
 }
 
 func packages() []micro {
 	return []micro{
 		{name: "values", pkg: "./seal", run: "^Benchmark(Seal|Open)$", args: []string{"-benchtime=200ms"}},
-		{name: "atrest", pkg: "./atrest", run: "^BenchmarkCat$", args: []string{"-benchtime=5x", "-atrest.mib=512"}},
+		{name: "atrest", pkg: "./atrest", run: "^BenchmarkCat$", args: []string{"-benchtime=5x", "-atrest.mib=2048"}, runs: true},
 	}
 }
 
@@ -35,9 +38,16 @@ func microNames() (names []string) {
 	return names
 }
 
-// measure runs the benchmark once.
-func (m micro) measure(ctx context.Context, module string, round int) ([]report.Micro, error) {
-	args := append([]string{"test", "-C", module, "-run=^$", "-bench=" + m.run, "-timeout=20m", m.pkg}, m.args...)
+// measure runs the benchmark once. What it needs files for, it keeps in dir.
+func (m micro) measure(ctx context.Context, cfg config, dir string, round int) ([]report.Micro, error) {
+	args := append([]string{"test", "-C", cfg.module, "-run=^$", "-bench=" + m.run, "-timeout=20m", m.pkg}, m.args...)
+	if m.runs {
+		more, err := m.running(cfg.etcdguard, dir)
+		if err != nil {
+			return nil, err
+		}
+		args = append(args, more...)
+	}
 	cmd := exec.CommandContext(ctx, "go", args...)
 	var complaint bytes.Buffer
 	cmd.Stderr = &complaint
@@ -53,6 +63,23 @@ func (m micro) measure(ctx context.Context, module string, round int) ([]report.
 		found[i].Round = round + 1
 	}
 	return found, nil
+}
+
+// running are the arguments for the etcdguard to run; without one, the benchmark makes do
+// with itself.
+func (m micro) running(etcdguard, dir string) ([]string, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("looking for the bench's own directory: %w", err)
+	}
+	args := []string{fmt.Sprintf("-%s.dir=%s", m.name, dir)}
+	if etcdguard == "" {
+		return args, nil
+	}
+	if etcdguard, err = filepath.Abs(etcdguard); err != nil {
+		return nil, fmt.Errorf("looking for etcdguard: %w", err)
+	}
+	return append(args, fmt.Sprintf("-%s.command=%s", m.name, etcdguard)), nil
 }
 
 // parseMicro reads Go's benchmark format: a name, a count, and pairs of a number and

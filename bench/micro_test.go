@@ -44,7 +44,7 @@ func TestTheBenchmarksOfValuesExist(t *testing.T) {
 	}
 	m := packages()[0]
 	m.args = []string{"-benchtime=1x"}
-	found, err := m.measure(t.Context(), "..", 0)
+	found, err := m.measure(t.Context(), config{module: ".."}, t.TempDir(), 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -106,7 +106,7 @@ func (b *bench) round(ctx context.Context, round int) (err error) {
 	}
 	for _, m := range b.cfg.micros {
 		b.say(round, "%s: the benchmarks of %s", m.name, m.pkg)
-		found, err := m.measure(ctx, b.cfg.module, round)
+		found, err := m.measure(ctx, b.cfg, b.dir, round)
 		if err != nil {
 			return err
 		}

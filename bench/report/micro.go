@@ -64,7 +64,8 @@ func (r *Run) writeAtrest(b *strings.Builder) {
 	if !r.hasMicro("Cat/") {
 		return
 	}
-	fmt.Fprintf(b, "## Looking at a database file\n\n`etcdguard atrest` against `cat`, in turns, each in a process of its own, on a file of 512 MiB that the kernel has in memory.\n\n")
+	size := spreadOf(r.microPerRound("Cat/"+atrestFiles[0], "file-MiB")).Median
+	fmt.Fprintf(b, "## Looking at a database file\n\n`etcdguard atrest` against `cat`, in turns, each in a process of its own, on a file of %.1f GiB that the kernel has in memory.\n\n", size/1024)
 	fmt.Fprintf(b, "| values | atrest, MB/s | cat, MB/s | ratio | peak memory, MiB |\n|---|---|---|---|---|\n")
 	for _, file := range atrestFiles {
 		fmt.Fprintf(b, "| %s |", file)

@@ -48,7 +48,7 @@ func sample() *Run {
 		}
 		for _, file := range atrestFiles {
 			r.Micros = append(r.Micros, Micro{Round: round, Name: "Cat/" + file, Figures: map[string]float64{
-				"of-cat": 0.7, "cat-MB/s": 2000, "atrest-MB/s": 1400, "peak-MiB": 20}})
+				"of-cat": 0.7, "cat-MB/s": 2000, "atrest-MB/s": 1400, "peak-MiB": 20, "file-MiB": 2080}})
 		}
 	}
 	return r
@@ -65,6 +65,7 @@ func TestPageShowsTheFigures(t *testing.T) {
 		"| put | 100 (100–100) | 100 (100–100) | 100 (100–100) |",
 		"| 64 KiB | 500 (500–500) | 500 (500–500) | 500 (500–500) | 500 (500–500) |",
 		"| atrest, sealed | bytes per second | `cat`, warm | ≥ 0.50 | 0.70 (0.70–0.70) | reached |",
+		"on a file of 2.0 GiB that",
 		"| plaintext | 1,400 (1,400–1,400) | 2,000 (2,000–2,000) | 0.70 (0.70–0.70) | 20.0 (20.0–20.0) |",
 		"| taken by anything else | at most 10 % of the machine in a window |",
 	} {
