@@ -2,6 +2,7 @@ package codec
 
 import (
 	"bytes"
+	"fmt"
 	"math/rand/v2"
 	"testing"
 
@@ -200,21 +201,24 @@ func manyKVs() *pb.RangeResponse {
 	return m
 }
 
-func BenchmarkRange1000(b *testing.B) {
-	m := manyKVs()
-	b.Run("codec", func(b *testing.B) {
-		b.ReportAllocs()
-		for b.Loop() {
-			rangeResponse(m).Free()
-		}
-	})
-	b.Run("protobuf", func(b *testing.B) {
-		b.ReportAllocs()
-		for b.Loop() {
-			data, _ := protobuf.Marshal(m)
-			data.Free()
-		}
-	})
+func BenchmarkRange(b *testing.B) {
+	for _, n := range []int{1, 1000} {
+		m := manyKVs()
+		m.Kvs = m.Kvs[:n]
+		b.Run(fmt.Sprintf("%d/codec", n), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				rangeResponse(m).Free()
+			}
+		})
+		b.Run(fmt.Sprintf("%d/protobuf", n), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				data, _ := protobuf.Marshal(m)
+				data.Free()
+			}
+		})
+	}
 }
 
 func BenchmarkWatch(b *testing.B) {

@@ -11,6 +11,9 @@ const (
 	// until gRPC has written it. In bytes.
 	pageSize = 32 << 10
 
+	// leafSize is a page for a message that is known to be short. In bytes.
+	leafSize = pageSize / 8
+
 	// referPages is the length from which a value in a long message is referred to
 	// instead of copied: below, one more buffer on every step of the way costs more
 	// than the copy. In bytes.
@@ -22,21 +25,29 @@ const (
 type pages struct {
 	out    mem.BufferSlice
 	page   *[]byte // being filled
-	opener Opener  // nil: values are shown as they are stored
+	from   *pagePool
+	opener Opener // nil: values are shown as they are stored
 }
 
-// pagePool keeps pages. Unlike gRPC's own pool it does not clear them: a page is as
-// long as what was written into it.
-type pagePool struct{ free sync.Pool }
+// pagePool keeps pages of one size. Unlike gRPC's own pool it does not clear them: a
+// page is as long as what was written into it.
+type pagePool struct {
+	size int
+	free sync.Pool
+}
 
-var unused = &pagePool{free: sync.Pool{New: func() any {
-	b := make([]byte, 0, pageSize)
-	return &b
-}}}
+var unusedPages, unusedLeaves = newPagePool(pageSize), newPagePool(leafSize)
+
+func newPagePool(size int) *pagePool {
+	return &pagePool{size: size, free: sync.Pool{New: func() any {
+		b := make([]byte, 0, size)
+		return &b
+	}}}
+}
 
 // Get implements mem.BufferPool.
 func (p *pagePool) Get(length int) *[]byte {
-	if length > pageSize {
+	if length > p.size {
 		b := make([]byte, length)
 		return &b
 	}
@@ -47,7 +58,7 @@ func (p *pagePool) Get(length int) *[]byte {
 
 // Put implements mem.BufferPool.
 func (p *pagePool) Put(b *[]byte) {
-	if cap(*b) == pageSize {
+	if cap(*b) == p.size {
 		p.free.Put(b)
 	}
 }
@@ -58,7 +69,7 @@ func (p *pages) room(n int) []byte {
 		p.finish()
 	}
 	if p.page == nil {
-		p.page = unused.Get(n)
+		p.page = p.from.Get(n)
 		*p.page = (*p.page)[:0]
 	}
 	return *p.page
@@ -81,9 +92,9 @@ func (p *pages) finish() {
 		return
 	}
 	if len(*p.page) > 0 {
-		p.out = append(p.out, mem.NewBuffer(p.page, unused))
+		p.out = append(p.out, mem.NewBuffer(p.page, p.from))
 	} else {
-		unused.Put(p.page)
+		p.from.Put(p.page)
 	}
 	p.page = nil
 }

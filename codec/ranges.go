@@ -87,9 +87,9 @@ func (p *pages) sizeValue(kv *mvccpb.KeyValue) int {
 
 // appendRange appends m after its envelope.
 func (p *pages) appendRange(envelope []byte, m *pb.RangeResponse) error {
-	if short := sizeShort(m); short > 0 {
-		page := make([]byte, 0, short)
-		p.page = &page
+	p.from = unusedPages
+	if isShort(m) {
+		p.from = unusedLeaves
 	}
 	b := append(p.room(maxRange), envelope...)
 	p.wrote(appendHeader(b, rangeHeader, m.Header))
@@ -139,19 +139,16 @@ func (p *pages) appendValue(kv *mvccpb.KeyValue, size int) error {
 	return nil
 }
 
-// sizeShort is the room that m takes at most, if a page would be too much for it, and
-// 0 if not. No value is longer than what is stored of it.
-func sizeShort(m *pb.RangeResponse) int {
-	const short, few = pageSize / 8, 16
+// isShort reports whether all of m fits into a leaf. No value is longer than what is
+// stored of it.
+func isShort(m *pb.RangeResponse) bool {
+	const few = 16
 	if len(m.Kvs) > few {
-		return 0
+		return false
 	}
 	size := 2 * maxRange
 	for _, kv := range m.Kvs {
 		size += 2*maxKV + len(kv.GetKey()) + len(kv.GetValue())
 	}
-	if size > short {
-		return 0
-	}
-	return size
+	return size <= leafSize
 }

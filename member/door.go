@@ -142,6 +142,7 @@ func (d *door) serve(m *Member) {
 		grpc.Creds(d.certs),
 		grpc.ForceServerCodecV2(newCodec()),
 		grpc.WriteBufferSize(certs.WriteSize),
+		grpc.NumStreamWorkers(requestWorkers),
 		// A single interceptor runs before all chained ones: before etcd's own.
 		grpc.UnaryInterceptor(m.guard.Unary),
 		grpc.StreamInterceptor(m.guard.Stream),
