@@ -208,3 +208,10 @@ func (r *regime) begin(sealed bool) string {
 	r.sealed = sealed
 	return r.mark()
 }
+
+// still does something while no request is on its way.
+func (r *regime) still(do func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	do()
+}
