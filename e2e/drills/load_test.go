@@ -90,7 +90,7 @@ func (l *load) write(ctx context.Context, writer int) {
 		if len(keys) == 8 && born%10 == 0 && kept < 40 {
 			keys, kept = keys[1:], kept+1
 		}
-		time.Sleep(time.Duration(rand.IntN(20)) * time.Millisecond)
+		time.Sleep(time.Duration(rand.IntN(60)) * time.Millisecond)
 	}
 }
 

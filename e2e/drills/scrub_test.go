@@ -35,12 +35,14 @@ const inTheClear = "may be in the clear>"
 func TestScrubLeavesNothingWhoeverIsKilled(t *testing.T) {
 	s := newScrubbing(t)
 	for round := 1; (s.done < *kills || round == 1) && !t.Failed(); round++ {
+		began := time.Now()
 		s.soil(t)
 		s.scrub(t)
 		s.clean(t)
+		t.Logf("round %d: %v, %d killed so far", round, time.Since(began).Round(time.Second), s.done)
 	}
 	s.stopLoad()
-	t.Logf("%d kills in %d runs of scrub, %d of up:\n%v", s.done, s.runs, s.ups, s.toll)
+	t.Logf("%d killed in %d strikes at %d runs of scrub; %d runs of up:\n%v", s.done, s.strikes, s.runs, s.ups, s.toll)
 	t.Logf("the cluster was looked at %d times, %d of them with a member away for its rebuild; %d while somebody was being killed do not count",
 		s.watch.looked, s.watch.away, s.watch.disturbed)
 	t.Logf("what the operator was told, and tried again:\n%s", s.told.said())
@@ -58,9 +60,8 @@ type scrubbing struct {
 	dice     *rand.Rand
 	told     account
 
-	toll      toll
-	done      int
-	runs, ups int
+	toll                     toll
+	done, strikes, runs, ups int
 }
 
 func newScrubbing(t *testing.T) *scrubbing {
@@ -97,64 +98,40 @@ func (s *scrubbing) written(n int64) {
 	}
 }
 
-// patientFor is how many kills a scrub has to survive before it is left alone.
-const patientFor = 15
+// patientFor is how many strikes a scrub has to survive before it is left alone.
+const patientFor = 30
 
 // scrub runs the command until it succeeds. What fails is answered as its hints say: up,
 // and the same command again.
 func (s *scrubbing) scrub(t *testing.T) {
 	var left time.Time // when it was left alone
-	for strikes := 0; !t.Failed(); {
-		strike := s.strikeAt()
-		if strikes >= patientFor || s.done >= *kills {
-			strike = nil
-			if left.IsZero() {
-				left = time.Now()
-			}
+	for leave := s.strikes + patientFor; !t.Failed(); {
+		if left.IsZero() && (s.strikes >= leave || s.done >= *kills) {
+			left = time.Now()
 		}
-		err := s.run(strike)
-		if strike != nil && strike.struck {
-			strikes++
-		}
+		err := s.run(left.IsZero())
 		if err == nil {
+			// Somebody may have been killed when scrub needed nobody any more.
+			if err := s.up(); err != nil {
+				t.Errorf("scrub is done, and up fails: %v", err)
+			}
 			return
 		}
 		s.told.note("seal scrub", err)
 		if !left.IsZero() && time.Since(left) > stubborn {
 			t.Fatalf("left alone for %v, scrub still fails: %v\n%s", stubborn, err, s.told.said())
 		}
-		s.up(t)
+		// One that is half rebuilt makes it fail, too, which is for scrub to heal.
+		if err := s.up(); err != nil {
+			s.told.note("up", err)
+		}
 	}
 }
 
 var ofOneMember = regexp.MustCompile(`\bm[0-9…]`)
 
-// strike is a kill that is planned.
-type strike struct {
-	line            int // of what scrub says, after which it happens
-	pause           time.Duration
-	command, struck bool
-	victims         []*cluster.Member
-}
-
-func (s *scrubbing) strikeAt() *strike {
-	k := &strike{line: 1 + s.dice.IntN(12), pause: time.Duration(s.dice.ExpFloat64() * float64(300*time.Millisecond))}
-	one := s.Members[s.dice.IntN(len(s.Members))]
-	switch what := s.dice.IntN(10); {
-	case what < 4:
-		k.command = true
-	case what < 7:
-		k.victims = []*cluster.Member{one}
-	case what < 9:
-		k.command, k.victims = true, []*cluster.Member{one}
-	default:
-		k.victims = s.Members
-	}
-	return k
-}
-
-// run runs scrub once, and strikes if it comes to the point.
-func (s *scrubbing) run(k *strike) error {
+// run runs scrub once, and lets it run, or strikes at random points of it.
+func (s *scrubbing) run(disturbed bool) error {
 	s.runs++
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -167,12 +144,13 @@ func (s *scrubbing) run(k *strike) error {
 		return err
 	}
 	var all []string
+	next := 1 + s.dice.IntN(12) // the line after which somebody is killed
 	for lines := bufio.NewScanner(said); lines.Scan(); {
 		all = append(all, lines.Text())
-		if k != nil && len(all) == k.line {
-			// What it says meanwhile waits in the pipe.
-			time.Sleep(k.pause)
-			s.strike(k, ofOneMember.ReplaceAllString(differs.ReplaceAllString(lines.Text(), "…"), "mX"), cancel)
+		if disturbed && len(all) == next {
+			time.Sleep(time.Duration(s.dice.ExpFloat64() * float64(300*time.Millisecond))) // what it says meanwhile waits in the pipe
+			s.strike(ofOneMember.ReplaceAllString(differs.ReplaceAllString(lines.Text(), "…"), "mX"), cancel)
+			next += 1 + s.dice.IntN(6)
 		}
 	}
 	err = c.Wait()
@@ -183,38 +161,47 @@ func (s *scrubbing) run(k *strike) error {
 	return nil
 }
 
-func (s *scrubbing) strike(k *strike, during string, killCommand func()) {
-	k.struck = true
-	s.done++
-	s.watch.disturb(k.victims)
-	if k.command {
+// strike kills the command, a member, both, or all members.
+func (s *scrubbing) strike(during string, killCommand func()) {
+	s.strikes++
+	what, victims := s.dice.IntN(10), s.Members
+	if what < 9 {
+		victims = []*cluster.Member{s.Members[s.dice.IntN(len(s.Members))]}
+	}
+	if what < 4 {
+		victims = nil
+	}
+	s.watch.disturb(victims)
+	if what < 4 || what == 7 || what == 8 {
 		killCommand()
+		s.done++
 		s.toll.add(during, "commands", 1)
 	}
-	n := 0
-	for _, m := range k.victims {
-		if pid := pidOf(m); pid != 0 {
-			syscall.Kill(pid, syscall.SIGKILL)
-			n++
+	for _, m := range victims {
+		pid := pidOf(m)
+		if pid == 0 {
+			continue // on its way out of the cluster, or killed before
 		}
-	}
-	s.toll.add(during, "members", n)
-	for _, m := range k.victims {
-		for began := time.Now(); pidOf(m) != 0 && time.Since(began) < stubborn; time.Sleep(time.Millisecond) {
+		syscall.Kill(pid, syscall.SIGKILL)
+		for began := time.Now(); pidOf(m) == pid && time.Since(began) < stubborn; {
+			time.Sleep(time.Millisecond)
 		}
+		s.done++
+		s.toll.add(during, "members", 1)
 	}
 }
 
-// up is what the operator does when a scrub has failed. A member that is half rebuilt
-// makes it fail, too, which is for scrub to heal.
-func (s *scrubbing) up(t *testing.T) {
+// up starts who is down, if somebody is.
+func (s *scrubbing) up() error {
+	if !slices.ContainsFunc(s.Members, func(m *cluster.Member) bool { return pidOf(m) == 0 }) {
+		return nil
+	}
 	s.ups++
 	ctx, cancel := context.WithTimeout(context.Background(), stubborn)
 	defer cancel()
-	if _, err := command(ctx, s.guard, "up", "--dir", s.Dir); err != nil {
-		s.told.note("up", err)
-	}
+	_, err := command(ctx, s.guard, "up", "--dir", s.Dir)
 	s.watch.settled()
+	return err
 }
 
 // clean holds every member to what scrub said.
