@@ -3,6 +3,7 @@ package local
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -129,14 +130,18 @@ func (c *Cluster) launch(cfg Config, say func(string, ...any)) ([]*started, erro
 
 // awaitHealthy returns when every member answers a linearizable read, or as soon
 // as one that was started here ends. One that ran before and is gone is started:
-// a process that was killed an instant before up looked still held its lock.
+// a process that was killed an instant before up looked still held its lock. One that
+// is half rebuilt is waited for by nobody: it can't become healthy by being started.
 func (c *Cluster) awaitHealthy(ctx context.Context, children []*started, relaunch func() ([]*started, error), say func(string, ...any)) error {
-	healthy := map[string]bool{}
+	healthy, half := map[string]bool{}, map[string]bool{}
 	for {
 		for _, child := range children {
 			select {
 			case <-child.ended:
-				return child.failure()
+				if named, err := c.HalfRebuilt(ctx); err != nil || !slices.Contains(named, child.member) {
+					return child.failure()
+				}
+				half[child.member] = true
 			default:
 			}
 		}
@@ -148,6 +153,8 @@ func (c *Cluster) awaitHealthy(ctx context.Context, children []*started, relaunc
 		gone := false
 		for _, m := range status.Members {
 			switch {
+			case m.Learner || half[m.Name]:
+				half[m.Name] = true
 			case m.State != Healthy:
 				waiting = append(waiting, m.Name+": "+m.Problem)
 				gone = gone || m.State == Down && !slices.ContainsFunc(children, func(s *started) bool { return s.member == m.Name })
@@ -155,6 +162,10 @@ func (c *Cluster) awaitHealthy(ctx context.Context, children []*started, relaunc
 				healthy[m.Name] = true
 				say("%s is healthy", m.Name)
 			}
+		}
+		if len(waiting) == 0 && len(half) > 0 {
+			return withHint(goOn+c.dirFlag(), "starting %s: its rebuild was cut off, and it has no vote in the cluster",
+				strings.Join(slices.Sorted(maps.Keys(half)), ", "))
 		}
 		if len(waiting) == 0 {
 			return nil

@@ -50,6 +50,7 @@ type fake struct {
 	extraSocket     bool
 	silent          bool // accepts connections and says nothing
 	stopped         bool
+	cluster         *fakeCluster // what it knows of the cluster; nil: nothing
 }
 
 // start serves a fake at the places that prepare chose, with the files that
@@ -152,7 +153,7 @@ type maintenance struct {
 
 func (s maintenance) Status(ctx context.Context, _ *pb.StatusRequest) (*pb.StatusResponse, error) {
 	may := map[string]bool{"etcdguard-admin": true, "etcdguard-monitor": !s.monitorIsDown}
-	return &pb.StatusResponse{Header: &pb.ResponseHeader{}}, s.judge(ctx, may)
+	return &pb.StatusResponse{Header: &pb.ResponseHeader{}, IsLearner: s.cluster.isLearner()}, s.judge(ctx, may)
 }
 
 func (f fake) judge(ctx context.Context, may map[string]bool) error {
@@ -174,6 +175,9 @@ func (f fake) rpcs() *grpc.Server {
 	s := grpc.NewServer(opts...)
 	pb.RegisterKVServer(s, kv{fake: f})
 	pb.RegisterMaintenanceServer(s, maintenance{fake: f})
+	if f.cluster != nil {
+		pb.RegisterClusterServer(s, f.cluster)
+	}
 	return s
 }
 

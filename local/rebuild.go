@@ -24,6 +24,9 @@ import (
 // catch up.
 const rebuildFor = 5 * time.Minute
 
+// goOn is the command that finishes what a Rebuild began.
+const goOn = "etcdguard seal scrub --yes"
+
 // Rebuild gives a member an empty data directory and lets the others fill it: the
 // member leaves the cluster, its files are erased, and it comes back as a learner
 // that is promoted once it has caught up. What of the files was never meant to last
@@ -46,8 +49,12 @@ func (c *Cluster) Rebuild(ctx context.Context, executable, name string, say func
 	}
 	defer release()
 	r := &rebuild{Cluster: c, at: c.places[i], executable: executable, say: say}
+	r.others = slices.Delete(slices.Clone(c.places), i, i+1)
 	for {
 		done, err := r.step(ctx)
+		if known := (fix{}); errors.As(err, &known) {
+			return fmt.Errorf("rebuilding %s: %w", name, err)
+		}
 		if err != nil {
 			return withHint("run the same command again: it goes on where this stopped", "rebuilding %s: %w", name, err)
 		}
@@ -58,37 +65,75 @@ func (c *Cluster) Rebuild(ctx context.Context, executable, name string, say func
 	}
 }
 
+// HalfRebuilt names the members that are not in the cluster, or do not vote: a Rebuild
+// was cut off. Another one finishes it.
+func (c *Cluster) HalfRebuilt(ctx context.Context) ([]string, error) {
+	members, err := c.memberList(ctx, c.places)
+	if err != nil {
+		return nil, withHint("etcdguard up"+c.dirFlag(), "asking who is in the cluster: %w", err)
+	}
+	var half []string
+	for _, p := range c.places {
+		if m := p.in(members); m == nil || m.IsLearner {
+			half = append(half, p.name)
+		}
+	}
+	return half, nil
+}
+
+// in is the member at this place, nil if the list has none.
+func (p placement) in(members []*pb.Member) *pb.Member {
+	for _, m := range members {
+		if slices.Contains(m.PeerURLs, "https://"+p.peer.String()) {
+			return m
+		}
+	}
+	return nil
+}
+
 // rebuild is one member on its way out of the cluster and back.
 type rebuild struct {
 	*Cluster
 	at         placement
+	others     []placement
 	executable string
 	say        func(string, ...any)
-	left       bool // this run has seen the member go, or gone already
+	left       bool      // this run has seen the member go, or gone already
+	child      *started  // the member, if this run started it
+	doing      string    // what was begun last
+	failing    time.Time // since when the others refuse it; zero: they don't
+}
+
+// begin says what is done now, once.
+func (r *rebuild) begin(doing string) {
+	if r.doing != doing {
+		r.doing, r.failing = doing, time.Time{}
+		r.say("%s", doing)
+	}
 }
 
 // step does the next thing, as the member list says what that is.
 func (r *rebuild) step(ctx context.Context) (done bool, err error) {
-	members, err := r.memberList(ctx)
+	members, err := r.memberList(ctx, r.others)
 	if err != nil {
 		return false, err
 	}
-	peer := "https://" + r.at.peer.String()
-	i := slices.IndexFunc(members, func(m *pb.Member) bool { return slices.Contains(m.PeerURLs, peer) })
-	if j := slices.IndexFunc(members, func(m *pb.Member) bool { return m.Name == r.at.name }); i < 0 && j >= 0 {
-		return false, fmt.Errorf("the cluster knows %s at %s, and its configuration says %s", r.at.name, strings.Join(members[j].PeerURLs, ","), peer)
+	m := r.at.in(members)
+	if j := slices.IndexFunc(members, func(m *pb.Member) bool { return m.Name == r.at.name }); m == nil && j >= 0 {
+		return false, fmt.Errorf("the cluster knows %s at %s, and its configuration says https://%s", r.at.name, strings.Join(members[j].PeerURLs, ","), r.at.peer)
 	}
 	switch {
-	case i < 0:
+	case m == nil:
 		r.left = true
-		return false, r.join(ctx, peer)
-	case members[i].IsLearner:
+		return false, r.join(ctx)
+	case m.IsLearner:
 		r.left = true
-		return false, r.catchUp(ctx, members[i].ID)
+		return false, r.catchUp(ctx, m.ID)
 	case r.left:
+		r.say("%s has caught up and votes again", r.at.name)
 		return true, r.awaitAnswer(ctx)
 	default:
-		return false, r.leave(ctx, members[i].ID)
+		return false, r.leave(ctx, m.ID)
 	}
 }
 
@@ -98,91 +143,103 @@ func (r *rebuild) leave(ctx context.Context, id uint64) error {
 	if err != nil {
 		return err
 	}
-	var sick []string
-	for _, m := range status.Members {
-		if m.Name != r.at.name && m.State != Healthy {
-			sick = append(sick, m.Name+": "+m.Problem)
-		}
-	}
-	if len(sick) > 0 {
+	if sick := status.sick(r.at.name); len(sick) > 0 {
 		return fmt.Errorf("the other members have to be healthy to go on without it; %s", strings.Join(sick, "; "))
 	}
-	r.say("%s leaves the cluster", r.at.name)
-	// etcd lets go of a member only when the others have been connected for 5 s
-	// (etcdserver.HealthInterval): after the last rebuild they may not have been yet.
-	return r.retry(ctx, nil, func(ctx context.Context, conn *grpc.ClientConn) error {
+	r.begin(r.at.name + " leaves the cluster")
+	return r.change(ctx, func(ctx context.Context, conn *grpc.ClientConn) error {
 		_, err := pb.NewClusterClient(conn).MemberRemove(ctx, &pb.MemberRemoveRequest{ID: id})
 		return err
 	})
 }
 
-// retry makes one call to the others until it succeeds, rebuildFor has passed, or the
-// child ends; child may be nil.
-func (r *rebuild) retry(ctx context.Context, child *started, call func(context.Context, *grpc.ClientConn) error) error {
-	ended := make(<-chan struct{})
-	if child != nil {
-		ended = child.ended
+// change asks the others for a change of the member list. They may refuse for a while:
+// etcd lets go of a member only when the others have been connected for 5 s
+// (etcdserver.HealthInterval), and a learner has to catch up. And the answer to a change
+// that they made may be lost. So a failure is none before rebuildFor has passed: step
+// reads the list again and asks for what is still to be done.
+func (r *rebuild) change(ctx context.Context, call func(context.Context, *grpc.ClientConn) error) error {
+	err := r.onOne(ctx, r.others, 2*askFor, call)
+	if err == nil {
+		r.failing = time.Time{}
+		return nil
 	}
-	deadline := time.Now().Add(rebuildFor)
-	for {
-		err := r.others(ctx, call)
-		if err == nil || time.Now().After(deadline) {
+	for _, p := range r.others {
+		if proc, err := r.process(p.name); err != nil {
 			return err
+		} else if !proc.running {
+			// Only this command's end lets another one start it.
+			return withHint("etcdguard up"+r.dirFlag()+" starts it; then run the same command again", "%s does not run", p.name)
 		}
-		select {
-		case <-ended:
-			return child.failure()
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-time.After(500 * time.Millisecond):
-		}
+	}
+	if r.failing.IsZero() {
+		r.failing = time.Now()
+	}
+	if time.Since(r.failing) > rebuildFor {
+		return err
+	}
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(500 * time.Millisecond):
+		return nil
 	}
 }
 
 // join erases what the member had and has the cluster expect it as a learner. The
-// order matters: a process that is expected must not find the old data.
-func (r *rebuild) join(ctx context.Context, peer string) error {
+// order matters: a process that is expected must not find the old data, and one that
+// finds none, because somebody starts it, must not found a cluster.
+func (r *rebuild) join(ctx context.Context) error {
 	if err := r.ended(ctx); err != nil {
-		return err
-	}
-	data := r.member(r.at.name, "data")
-	r.say("%s: erasing %s", r.at.name, data)
-	if err := erase(data); err != nil {
-		return err
-	}
-	if err := makePrivate(data); err != nil {
 		return err
 	}
 	if err := joinExisting(r.member(r.at.name, "etcd.yaml")); err != nil {
 		return err
 	}
-	return r.others(ctx, func(ctx context.Context, conn *grpc.ClientConn) error {
-		_, err := pb.NewClusterClient(conn).MemberAdd(ctx, &pb.MemberAddRequest{PeerURLs: []string{peer}, IsLearner: true})
+	data := r.member(r.at.name, "data")
+	r.begin(r.at.name + ": erasing " + data)
+	if err := erase(data); err != nil {
+		return err
+	}
+	return r.change(ctx, func(ctx context.Context, conn *grpc.ClientConn) error {
+		_, err := pb.NewClusterClient(conn).MemberAdd(ctx, &pb.MemberAddRequest{PeerURLs: []string{"https://" + r.at.peer.String()}, IsLearner: true})
 		return err
 	})
 }
 
 // catchUp runs the learner and promotes it once it has what the leader has.
 func (r *rebuild) catchUp(ctx context.Context, id uint64) error {
-	proc, err := r.process(r.at.name)
-	if err != nil {
+	if err := r.run(); err != nil {
 		return err
 	}
-	var child *started
-	if !proc.running {
-		if child, err = r.start(r.executable, r.at.name); err != nil {
-			return err
-		}
-		r.say("%s started (pid %d) as a learner", r.at.name, child.pid)
-	}
-	err = r.retry(ctx, child, func(ctx context.Context, conn *grpc.ClientConn) error {
+	err := r.change(ctx, func(ctx context.Context, conn *grpc.ClientConn) error {
 		_, err := pb.NewClusterClient(conn).MemberPromote(ctx, &pb.MemberPromoteRequest{ID: id})
 		return err
 	})
 	if err != nil {
 		return fmt.Errorf("waiting for the learner to catch up: %w", err)
 	}
-	r.say("%s has caught up and votes again", r.at.name)
+	return nil
+}
+
+// run starts the learner, unless it runs.
+func (r *rebuild) run() error {
+	if r.child != nil {
+		select {
+		case <-r.child.ended:
+			return r.child.failure()
+		default:
+			return nil
+		}
+	}
+	proc, err := r.process(r.at.name)
+	if err != nil || proc.running {
+		return err
+	}
+	if r.child, err = r.start(r.executable, r.at.name); err != nil {
+		return err
+	}
+	r.begin(fmt.Sprintf("%s started (pid %d) as a learner", r.at.name, r.child.pid))
 	return nil
 }
 
@@ -212,7 +269,7 @@ func (r *rebuild) awaitAnswer(ctx context.Context) error {
 		if m.State == Healthy {
 			return nil
 		}
-		if time.Now().After(deadline) {
+		if m.State == Down || time.Now().After(deadline) {
 			return errors.New(m.Problem)
 		}
 		select {
@@ -223,40 +280,14 @@ func (r *rebuild) awaitAnswer(ctx context.Context) error {
 	}
 }
 
-func (r *rebuild) memberList(ctx context.Context) (members []*pb.Member, err error) {
-	err = r.others(ctx, func(ctx context.Context, conn *grpc.ClientConn) error {
+// memberList is what a majority says, by the first of some members that answers.
+func (c *Cluster) memberList(ctx context.Context, from []placement) (members []*pb.Member, err error) {
+	err = c.onOne(ctx, from, 2*askFor, func(ctx context.Context, conn *grpc.ClientConn) error {
 		list, err := pb.NewClusterClient(conn).MemberList(ctx, &pb.MemberListRequest{Linearizable: true})
 		members = list.GetMembers()
 		return err
 	})
 	return members, err
-}
-
-// others makes one call to the first of the other members that answers it.
-func (r *rebuild) others(ctx context.Context, call func(context.Context, *grpc.ClientConn) error) error {
-	admin, err := r.loadClient("admin")
-	if err != nil {
-		return err
-	}
-	var problems []error
-	for _, p := range r.places {
-		if p == r.at {
-			continue
-		}
-		conn, err := r.connectAs(admin, p.client)
-		if err != nil {
-			return err
-		}
-		within, cancel := context.WithTimeout(ctx, 2*askFor)
-		err = call(within, conn)
-		cancel()
-		conn.Close()
-		if err == nil {
-			return nil
-		}
-		problems = append(problems, describe("asking "+p.name, err))
-	}
-	return errors.Join(problems...)
 }
 
 var initialState = regexp.MustCompile(`(?m)^initial-cluster-state:.*$`)
@@ -275,15 +306,12 @@ func joinExisting(file string) error {
 	return pki.WriteFile(file, initialState.ReplaceAll(data, []byte(joins)), 0o600)
 }
 
-// erase overwrites every file of a folder with zeros and removes the folder. What
-// the device, a snapshot of the volume or a copying file system keeps of the old
-// blocks is beyond it.
+// erase overwrites every file of a folder with zeros and removes it; the folder stays,
+// empty. What the device, a snapshot of the volume or a copying file system keeps of the
+// old blocks is beyond it.
 func erase(dir string) error {
 	zeros := make([]byte, 1<<20)
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
 		if err != nil || !d.Type().IsRegular() {
 			return err
 		}
@@ -292,7 +320,16 @@ func erase(dir string) error {
 	if err != nil {
 		return fmt.Errorf("erasing %s: %w", dir, err)
 	}
-	return os.RemoveAll(dir)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("erasing %s: %w", dir, err)
+	}
+	for _, e := range entries {
+		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+			return fmt.Errorf("erasing %s: %w", dir, err)
+		}
+	}
+	return nil
 }
 
 func overwrite(path string, zeros []byte) error {

@@ -76,7 +76,7 @@ func add(to *atrest.Count, c atrest.Count) {
 // Scrub removes from every member's files what is left of values that were stored
 // before sealing: it compacts the history, defragments the databases, and rebuilds,
 // one at a time, the members whose files have something left after that. The cluster
-// keeps its quorum throughout.
+// keeps its quorum throughout. One that was cut off anywhere is finished by the next.
 //
 // It fails, having done nothing, while live values are not sealed. What it leaves is
 // what LookForResidue says afterwards, and what no file shows: blocks of the device
@@ -86,10 +86,37 @@ func (c *Cluster) Scrub(ctx context.Context, executable string, say func(format 
 	if err != nil {
 		return err
 	}
+	half, err := c.HalfRebuilt(ctx)
+	if err != nil {
+		return err
+	}
 	for _, r := range before {
-		if r.Live.Values > 0 {
+		if r.Live.Values > 0 && !slices.Contains(half, r.Member) {
 			return withHint("etcdguard seal enable"+c.dirFlag()+", or etcdguard seal reseal"+c.dirFlag(),
 				"scrubbing: %d values that are there now are not sealed on %s; they have to be sealed first", r.Live.Values, r.Member)
+		}
+	}
+	status, err := c.Status(ctx)
+	if err != nil {
+		return err
+	}
+	if sick := status.sick(half...); len(sick) > 0 {
+		return withHint("etcdguard up"+c.dirFlag(), "scrubbing: every member has to be healthy; %s", strings.Join(sick, "; "))
+	}
+	turned := false
+	rebuild := func(name string) error {
+		if !turned {
+			if err := c.turnLog(ctx, say); err != nil {
+				return err
+			}
+			turned = true
+		}
+		return c.Rebuild(ctx, executable, name, say)
+	}
+	for _, name := range half {
+		say("%s: going on with its rebuild, which was cut off", name)
+		if err := rebuild(name); err != nil {
+			return err
 		}
 	}
 	if !slices.ContainsFunc(before, func(r Residue) bool { return r.Old() > 0 }) {
@@ -99,7 +126,6 @@ func (c *Cluster) Scrub(ctx context.Context, executable string, say func(format 
 	if err := c.compactAll(ctx, say); err != nil {
 		return err
 	}
-	turned := false
 	for _, name := range c.leaderLast(ctx) {
 		left, err := c.residue(ctx, name)
 		if err != nil {
@@ -113,14 +139,8 @@ func (c *Cluster) Scrub(ctx context.Context, executable string, say func(format 
 			return withHint("add two members (etcdguard up --members 3 makes such a cluster), or restore a snapshot into a new directory",
 				"scrubbing: %d values are left in the log of %s, and a cluster of one member has nobody to be rebuilt from", left.Old(), name)
 		}
-		if !turned {
-			if err := c.turnLog(ctx, say); err != nil {
-				return err
-			}
-			turned = true
-		}
 		say("%s: %d values are left in its log and free space; it is rebuilt from the others", name, left.Old())
-		if err := c.Rebuild(ctx, executable, name, say); err != nil {
+		if err := rebuild(name); err != nil {
 			return err
 		}
 	}
@@ -147,7 +167,7 @@ func (c *Cluster) leaderLast(ctx context.Context) []string {
 // its database anew, without what the pages of the old one still held.
 func (c *Cluster) compactAll(ctx context.Context, say func(string, ...any)) error {
 	head := int64(0)
-	err := c.onOne(ctx, func(ctx context.Context, conn *grpc.ClientConn) error {
+	err := c.onOne(ctx, c.places, scrubCall, func(ctx context.Context, conn *grpc.ClientConn) error {
 		s, err := pb.NewMaintenanceClient(conn).Status(ctx, &pb.StatusRequest{})
 		head = s.GetHeader().GetRevision()
 		return err
@@ -156,7 +176,7 @@ func (c *Cluster) compactAll(ctx context.Context, say func(string, ...any)) erro
 		return err
 	}
 	say("compacting to revision %d", head)
-	err = c.onOne(ctx, func(ctx context.Context, conn *grpc.ClientConn) error {
+	err = c.onOne(ctx, c.places, scrubCall, func(ctx context.Context, conn *grpc.ClientConn) error {
 		_, err := pb.NewKVClient(conn).Compact(ctx, &pb.CompactionRequest{Revision: head, Physical: true})
 		if err != nil && strings.Contains(err.Error(), "has been compacted") {
 			return nil // by a scrub that was killed
@@ -169,7 +189,7 @@ func (c *Cluster) compactAll(ctx context.Context, say func(string, ...any)) erro
 	for _, name := range c.leaderLast(ctx) {
 		say("defragmenting %s", name)
 		i := slices.IndexFunc(c.places, func(p placement) bool { return p.name == name })
-		err := c.on(ctx, c.places[i], func(ctx context.Context, conn *grpc.ClientConn) error {
+		err := c.on(ctx, c.places[i], scrubCall, func(ctx context.Context, conn *grpc.ClientConn) error {
 			_, err := pb.NewMaintenanceClient(conn).Defragment(ctx, &pb.DefragmentRequest{})
 			return err
 		})
@@ -188,7 +208,7 @@ func (c *Cluster) compactAll(ctx context.Context, say func(string, ...any)) erro
 func (c *Cluster) turnLog(ctx context.Context, say func(string, ...any)) error {
 	const entries = 128
 	say("turning the raft log over")
-	return c.onOne(ctx, func(ctx context.Context, conn *grpc.ClientConn) error {
+	return c.onOne(ctx, c.places, scrubCall, func(ctx context.Context, conn *grpc.ClientConn) error {
 		leases := pb.NewLeaseClient(conn)
 		for range entries / 2 {
 			granted, err := leases.LeaseGrant(ctx, &pb.LeaseGrantRequest{TTL: 60})
@@ -206,11 +226,11 @@ func (c *Cluster) turnLog(ctx context.Context, say func(string, ...any)) error {
 // scrubCall bounds one call of a scrub: compactions and defragmentations take time.
 const scrubCall = 10 * time.Minute
 
-// onOne makes a call to the first member that answers it.
-func (c *Cluster) onOne(ctx context.Context, call func(context.Context, *grpc.ClientConn) error) error {
+// onOne makes a call to the first of some members that answers it within a time.
+func (c *Cluster) onOne(ctx context.Context, from []placement, within time.Duration, call func(context.Context, *grpc.ClientConn) error) error {
 	var problems []error
-	for _, p := range c.places {
-		err := c.on(ctx, p, call)
+	for _, p := range from {
+		err := c.on(ctx, p, within, call)
 		if err == nil {
 			return nil
 		}
@@ -219,7 +239,7 @@ func (c *Cluster) onOne(ctx context.Context, call func(context.Context, *grpc.Cl
 	return errors.Join(problems...)
 }
 
-func (c *Cluster) on(ctx context.Context, p placement, call func(context.Context, *grpc.ClientConn) error) error {
+func (c *Cluster) on(ctx context.Context, p placement, within time.Duration, call func(context.Context, *grpc.ClientConn) error) error {
 	admin, err := c.loadClient("admin")
 	if err != nil {
 		return err
@@ -229,7 +249,7 @@ func (c *Cluster) on(ctx context.Context, p placement, call func(context.Context
 		return err
 	}
 	defer conn.Close()
-	ctx, cancel := context.WithTimeout(ctx, scrubCall)
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	if err := call(ctx, conn); err != nil {
 		return describe("asking "+p.name, err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -37,6 +38,7 @@ type MemberStatus struct {
 	// Valid when it answered.
 	Version     string `json:"version,omitempty"`
 	Leader      bool   `json:"leader"`
+	Learner     bool   `json:"learner"` // half rebuilt
 	DBSizeBytes int64  `json:"dbSizeBytes"`
 	Revision    int64  `json:"revision"`
 
@@ -52,6 +54,17 @@ type Status struct {
 	Dir     string         `json:"dir"`
 	Healthy bool           `json:"healthy"` // every member is
 	Members []MemberStatus `json:"members"`
+}
+
+// sick says what is wrong with each member that is not healthy, apart from some.
+func (s Status) sick(except ...string) []string {
+	var out []string
+	for _, m := range s.Members {
+		if m.State != Healthy && !slices.Contains(except, m.Name) {
+			out = append(out, m.Name+": "+m.Problem)
+		}
+	}
+	return out
 }
 
 // askFor bounds one member's answer; a member without quorum does not give one.
@@ -143,6 +156,9 @@ func (c *Cluster) ask(ctx context.Context, admin *pki.Leaf, at netip.AddrPort, m
 	}
 	m.Version, m.DBSizeBytes, m.Revision = s.Version, s.DbSize, s.Header.GetRevision()
 	m.Leader = s.Leader != 0 && s.Leader == s.Header.GetMemberId()
+	if m.Learner = s.IsLearner; m.Learner {
+		return errors.New("it is a learner, half rebuilt; " + goOn + c.dirFlag() + " goes on")
+	}
 	if err := readKey(ctx, conn); err != nil {
 		return describe("reading a key", err)
 	}

@@ -86,6 +86,26 @@ func TestTheLoadNoticesWhatIsDoneBehindItsBack(t *testing.T) {
 	}
 }
 
+func TestTheWatchNoticesAQuorumThatIsLost(t *testing.T) {
+	h := cluster.ByHand(t, 3)
+	h.Run(t, cluster.StockEtcd)
+	for _, drill := range []bool{true, false} {
+		w := watchQuorum(t, &desk{Hand: h})
+		if drill {
+			w.disturb(h.Members[:2])
+		}
+		h.Members[0].Kill(t)
+		h.Members[1].Kill(t)
+		before := w.looks()
+		eventually(t, stubborn, "the watch looks on", func() bool { return w.looks() > before+10 })
+		w.stop()
+		if noticed := len(w.strange) > 0; noticed == drill {
+			t.Errorf("two members were killed, by the drill: %v; what was seen: %q", drill, w.strange)
+		}
+		h.Run(t, cluster.StockEtcd)
+	}
+}
+
 // The control of the drills with snapshots: stock etcd does the same with the same
 // steps, and what is looked for in raw files lies there when nobody seals it.
 func TestStockEtcdRestoresASnapshotInTheClear(t *testing.T) {

@@ -90,7 +90,7 @@ func (l *load) write(ctx context.Context, writer int) {
 		if len(keys) == 8 && born%10 == 0 && kept < 40 {
 			keys, kept = keys[1:], kept+1
 		}
-		time.Sleep(time.Duration(rand.IntN(20)) * time.Millisecond)
+		time.Sleep(time.Duration(rand.IntN(60)) * time.Millisecond)
 	}
 }
 
@@ -207,4 +207,11 @@ func (r *regime) begin(sealed bool) string {
 	r.epoch++
 	r.sealed = sealed
 	return r.mark()
+}
+
+// still does something while no request is on its way.
+func (r *regime) still(do func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	do()
 }

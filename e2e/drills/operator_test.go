@@ -24,10 +24,16 @@ type operator struct {
 
 	rounds, runs, repeated atomic.Int64
 	doing                  atomic.Value // string, for messages
+	account
 
+	mu   sync.Mutex
+	kill context.CancelFunc // of the command that runs
+}
+
+// account is what commands that failed said, without what differs.
+type account struct {
 	mu     sync.Mutex
-	kill   context.CancelFunc // of the command that runs
-	errors map[string]int     // what commands that failed said, without what differs
+	errors map[string]int
 }
 
 // step is something that an operator does. It must be resumable: run again after it
@@ -87,22 +93,22 @@ func (o *operator) step(s step) bool {
 
 var differs = regexp.MustCompile(`[0-9a-f]{16}|[0-9]+|https://\S+`)
 
-func (o *operator) note(step string, err error) {
+func (a *account) note(step string, err error) {
 	text := step + ": " + strings.TrimSpace(differs.ReplaceAllString(err.Error(), "…"))
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.errors == nil {
-		o.errors = map[string]int{}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.errors == nil {
+		a.errors = map[string]int{}
 	}
-	o.errors[text[:min(len(text), 400)]]++
+	a.errors[text[:min(len(text), 400)]]++
 }
 
 // said is what went wrong and was tried again, one a line.
-func (o *operator) said() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
+func (a *account) said() string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	var lines []string
-	for text, n := range o.errors {
+	for text, n := range a.errors {
 		lines = append(lines, fmt.Sprintf("%4d × %s", n, strings.ReplaceAll(text, "\n", " / ")))
 	}
 	slices.Sort(lines)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -31,8 +32,8 @@ for each member in turn etcdctl member remove, an empty data directory, etcdctl 
 add --learner, start with --initial-cluster-state=existing, etcdctl member promote;
 "etcdguard atrest --expect sealed" on each node says what is left.
 
-Exit codes: 0 nothing is left that is not sealed; 1 something is, or may be; 2 the
-command line cannot be understood.`
+Exit codes: 0 nothing is left that is not sealed; 1 something is, or may be, or a
+member is not back yet; 2 the command line cannot be understood.`
 
 func newSealScrubCommand() *cobra.Command {
 	var dir string
@@ -64,8 +65,15 @@ func scrub(cmd *cobra.Command, cluster *local.Cluster, yes bool) error {
 	if err := printResidue(out, before); err != nil {
 		return err
 	}
-	if clean(before) {
+	half, err := cluster.HalfRebuilt(ctx)
+	if err != nil {
+		return err
+	}
+	if clean(before) && len(half) == 0 {
 		return printSurroundings(out, cluster)
+	}
+	if !yes && len(half) > 0 {
+		return hinted{fmt.Errorf("%s has left the cluster and is not back: a scrub was cut off", strings.Join(half, ", ")), "etcdguard seal scrub --yes" + cluster.DirFlag() + " goes on"}
 	}
 	if !yes {
 		return hinted{errors.New("values from before sealing are left in the files"), "etcdguard seal scrub --yes" + cluster.DirFlag() + " removes them; --help says how, and what it costs"}

@@ -19,8 +19,8 @@ process.
 Exit codes: 0 every member is healthy, 1 not.
 
 The names in -o json are stable: dir, healthy, and members with name, state, pid,
-clientURL, peerURL, metricsURL, version, leader, dbSizeBytes, revision, sealPhase,
-ringGeneration, certificateDaysLeft, problem.`
+clientURL, peerURL, metricsURL, version, leader, learner, dbSizeBytes, revision,
+sealPhase, ringGeneration, certificateDaysLeft, problem.`
 
 func newStatusCommand() *cobra.Command {
 	var dir, output string
