@@ -159,6 +159,12 @@ func TestALogThatIsBeingWrittenHolds(t *testing.T) {
 			t.Errorf("%q: %+v", text, r.Findings)
 		}
 	}
+	// Right after one was closed.
+	os.Remove(l.segmentOf(1024))
+	l.must(os.WriteFile(l.segmentOf(512), make([]byte, 100), 0o600))
+	if r := check(t, l.dir, nil, nil); !r.Holds() || r.Size != 512 {
+		t.Errorf("%+v", r)
+	}
 }
 
 func TestAKeyThatHandsOver(t *testing.T) {

@@ -340,3 +340,23 @@ func TestEveryDoctoredLogIsFound(t *testing.T) {
 		})
 	}
 }
+
+// BenchmarkVerify reads a log of events as long as kube-apiserver's are.
+func BenchmarkVerify(b *testing.B) {
+	l := newTestLog(b, 1)
+	l.blocks, l.every = 1<<9, 20_000 // ten seconds of 2,000 requests a second
+	l.padding = `,"more":"` + strings.Repeat("x", 250) + `"`
+	l.fill(400_000)
+	l.stop()
+	var bytes int64
+	for b.Loop() {
+		r, err := Verify(context.Background(), Config{Dir: l.dir, Keys: l.signer.Public()})
+		if err != nil || !r.Holds() {
+			b.Fatal(err, r)
+		}
+		bytes = r.Bytes
+	}
+	b.SetBytes(bytes)
+	b.ReportMetric(float64(l.tree.Size())*float64(b.N)/b.Elapsed().Seconds(), "events/s")
+	b.ReportMetric(float64(bytes)/float64(l.tree.Size()), "bytes/event")
+}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -73,6 +74,21 @@ func (w *Witness) record(result Result, c Checkpoint, note string) {
 	default:
 		*known = watched{last: Seen{c.Origin, c.Size, c.Root}, note: note}
 	}
+}
+
+// Memory are the events that Restore needs to know as much as w: for a log whose older
+// ones expire.
+func (w *Witness) Memory() []Observation {
+	var all []Observation
+	for _, origin := range slices.Sorted(maps.Keys(w.seen)) {
+		known := w.seen[origin]
+		result := Consistent
+		if known.forked {
+			result = Forked
+		}
+		all = append(all, Observation{Result: result, Origin: origin, Note: known.note})
+	}
+	return all
 }
 
 // Recorded says that the event of an observation is in the member's own log.

@@ -17,7 +17,6 @@ import (
 // checkpoint, look at the others' documents, write its own.
 type node struct {
 	*testLog
-	lines     [][]byte
 	witness   Witness
 	published *Document
 	written   time.Time
@@ -259,6 +258,15 @@ func TestWhatAWitnessMakesOfADocument(t *testing.T) {
 	}
 	if o := again.Observe(next); o.Result != Unchanged {
 		t.Errorf("after a restart: %+v", o)
+	}
+	var third Witness // from what the second says that it has to remember
+	for _, o := range again.Memory() {
+		if err := third.Restore(o.Result, o.Note); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if o := third.Observe(next); o.Result != Unchanged || !slices.Equal(third.Memory(), again.Memory()) {
+		t.Errorf("after another: %+v, %+v", o, third.Memory())
 	}
 	if o := again.Observe(&forked); o.Result != Forked || o.Append {
 		t.Errorf("after a restart: %+v", o)
