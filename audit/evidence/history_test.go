@@ -223,6 +223,25 @@ func TestAKeyIsNotAcceptedBecauseItStandsInTheDirectory(t *testing.T) {
 	}
 }
 
+func TestAHandoverNeedsBothKeys(t *testing.T) {
+	l, other := newTestLog(t, 1), newTestLog(t, 2)
+	h, err := l.signer.Handover(7, l.tree.Root())
+	l.must(err)
+	text, signatures, _ := strings.Cut(h.Note, "\n\n")
+	both := strings.SplitAfter(strings.TrimSpace(signatures), "\n")
+	for i, signature := range both {
+		k, err := newKeys(l.signer.Public())
+		l.must(err)
+		alone := text + "\n\n" + strings.TrimSpace(signature) + "\n"
+		if err := k.learn(alone, other.signer.Public()); err == nil || len(k.list) != 1 {
+			t.Errorf("signature %d alone introduces a key", i)
+		}
+		if err := k.learn(h.Note, nil); err != nil || len(k.list) != 2 {
+			t.Errorf("both do not: %v", err)
+		}
+	}
+}
+
 func TestAKeyThatHandedOverSignsNoMore(t *testing.T) {
 	l := newTestLog(t, 1)
 	l.fill(100)
