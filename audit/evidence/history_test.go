@@ -159,6 +159,12 @@ func TestALogThatIsBeingWrittenHolds(t *testing.T) {
 			t.Errorf("%q: %+v", text, r.Findings)
 		}
 	}
+	// Right after one was closed.
+	os.Remove(l.segmentOf(1024))
+	l.must(os.WriteFile(l.segmentOf(512), make([]byte, 100), 0o600))
+	if r := check(t, l.dir, nil, nil); !r.Holds() || r.Size != 512 {
+		t.Errorf("%+v", r)
+	}
 }
 
 func TestAKeyThatHandsOver(t *testing.T) {
@@ -214,6 +220,25 @@ func TestAKeyIsNotAcceptedBecauseItStandsInTheDirectory(t *testing.T) {
 	}
 	if !kinds[Replaced] || !kinds[BadKey] {
 		t.Errorf("%+v", r.Findings)
+	}
+}
+
+func TestAHandoverNeedsBothKeys(t *testing.T) {
+	l, other := newTestLog(t, 1), newTestLog(t, 2)
+	h, err := l.signer.Handover(7, l.tree.Root())
+	l.must(err)
+	text, signatures, _ := strings.Cut(h.Note, "\n\n")
+	both := strings.SplitAfter(strings.TrimSpace(signatures), "\n")
+	for i, signature := range both {
+		k, err := newKeys(l.signer.Public())
+		l.must(err)
+		alone := text + "\n\n" + strings.TrimSpace(signature) + "\n"
+		if err := k.learn(alone, other.signer.Public()); err == nil || len(k.list) != 1 {
+			t.Errorf("signature %d alone introduces a key", i)
+		}
+		if err := k.learn(h.Note, nil); err != nil || len(k.list) != 2 {
+			t.Errorf("both do not: %v", err)
+		}
 	}
 }
 

@@ -51,7 +51,7 @@ func (v *verifier) begin(b *batch) {
 		v.header(s)
 	}
 	v.compareWitnesses()
-	if b.hashes != nil && v.limit < 0 {
+	if b.hashes != nil && v.limit < 0 && !s.followed {
 		v.find(Finding{Kind: Truncated, Event: s.first, Last: s.first, Text: "hashes stand beside the last segment, so it was closed, and the segments after it are not there"})
 	}
 }

@@ -75,6 +75,8 @@ type segment struct {
 	body   int64 // offset of the first event
 	end    int64 // of the text: zero bytes follow, or nothing
 	size   int64
+
+	followed bool // by one to which nothing was written yet
 }
 
 // segmentPaths lists a log's segments in order.

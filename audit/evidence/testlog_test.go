@@ -26,12 +26,13 @@ type testLog struct {
 	newest  string
 	intents []int64
 	padding string
+	every   int // about how many events there is a checkpoint
 }
 
 func newTestLog(t testing.TB, seed uint64) *testLog {
 	t.Helper()
 	l := &testLog{
-		t: t, dir: t.TempDir(), tree: &Tree{}, blocks: 2, rnd: rand.New(rand.NewPCG(seed, 1)),
+		t: t, dir: t.TempDir(), tree: &Tree{}, blocks: 2, every: 97, rnd: rand.New(rand.NewPCG(seed, 1)),
 		now: time.Date(2026, 11, 28, 18, 0, 0, 0, time.UTC),
 	}
 	var err error
@@ -126,7 +127,7 @@ func (l *testLog) fill(n int64) {
 	for end := l.tree.Size() + n; l.tree.Size() < end; {
 		key := l.rnd.IntN(1000)
 		switch {
-		case l.rnd.IntN(97) == 0:
+		case l.rnd.IntN(l.every) == 0:
 			l.checkpoint()
 		case l.rnd.IntN(3) > 0 && len(l.intents) < 8:
 			at := l.add("intent", fmt.Sprintf(`,"caller":{"name":"a","o":["ü"]},"action":"KV.Put","access":[{"action":"KV.Put","key":"/k/%d"}],"decision":"allowed","rule":"r"%s`, key, l.padding))

@@ -96,6 +96,9 @@ func lookAtSegments(dir string) (segments []*segment, err error) {
 	for i, path := range paths {
 		s, err := lookAtSegment(path)
 		if errors.Is(err, errNoHeader) && i == len(paths)-1 {
+			if len(segments) > 0 {
+				segments[len(segments)-1].followed = true
+			}
 			continue
 		}
 		if errors.Is(err, errNoHeader) {

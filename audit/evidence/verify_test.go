@@ -10,7 +10,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/mod/sumdb/note"
 )
@@ -339,4 +341,36 @@ func TestEveryDoctoredLogIsFound(t *testing.T) {
 			}
 		})
 	}
+}
+
+// BenchmarkVerify reads a log of events as long as kube-apiserver's are.
+func BenchmarkVerify(b *testing.B) {
+	l := newTestLog(b, 1)
+	l.blocks, l.every = 1<<9, 20_000 // ten seconds of 2,000 requests a second
+	l.padding = `,"more":"` + strings.Repeat("x", 250) + `"`
+	l.fill(400_000)
+	l.stop()
+	var bytes int64
+	before := cpuTime(b)
+	for b.Loop() {
+		r, err := Verify(context.Background(), Config{Dir: l.dir, Keys: l.signer.Public()})
+		if err != nil || !r.Holds() {
+			b.Fatal(err, r)
+		}
+		bytes = r.Bytes
+	}
+	b.SetBytes(bytes)
+	// Other work on the machine does not count in this.
+	b.ReportMetric(float64(bytes)*float64(b.N)/(cpuTime(b)-before).Seconds()/1e6, "MB/cpu-s")
+	b.ReportMetric(float64(l.tree.Size())*float64(b.N)/b.Elapsed().Seconds(), "events/s")
+	b.ReportMetric(float64(bytes)/float64(l.tree.Size()), "bytes/event")
+}
+
+func cpuTime(b *testing.B) time.Duration {
+	b.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

@@ -286,8 +286,8 @@ func confirm(p *Prover, saw Seen) error {
 const PublishEvery = 10 * time.Second
 
 // Due says whether a document is to be written to etcd: when it says something that
-// the others need and that the published one does not. A proof that nobody needs any
-// more is no reason, or two idle members would answer each other for ever.
+// the others need and that the published one does not. That a proof is needed no more
+// is no reason: an idle cluster writes nothing.
 func Due(published, fresh *Document, since time.Duration) bool {
 	switch {
 	case published == nil:
