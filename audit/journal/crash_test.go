@@ -346,3 +346,49 @@ func TestNothingThatWasAnsweredForIsLost(t *testing.T) {
 		}
 	}
 }
+
+// The cache of the system says that all is on the disk, since a sync of the process
+// before this one failed. Only writing it again brings it there.
+func TestWhatAFailedSyncLeftIsWrittenAgainByTheNextProcess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPlatter(rand.New(rand.NewPCG(5, 6)))
+		l := &ledger{most: 1 << 20}
+		d := p.attach()
+		j, err := l.life(d, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.set(func(a act) (f fault) {
+			if a.op == "datasync" {
+				f.err = syscall.EIO
+			}
+			return f
+		})
+		mustWrite(t, j, 100, 100)
+		if err := j.Sync(t.Context()); !errors.Is(err, ErrFailed) {
+			t.Fatal(err)
+		}
+		d.kill()
+		j.Close()
+
+		d = p.attach()
+		if j, err = l.life(d, false); err != nil {
+			t.Fatal(err)
+		}
+		if j.Synced() != 100 {
+			t.Fatalf("%d lines are there", j.Synced())
+		}
+		d.kill()
+		p.powerFails()
+		j.Close()
+
+		d = p.attach()
+		if j, err = l.life(d, true); err != nil {
+			t.Fatal(err)
+		}
+		j.Close()
+		if len(l.wrong) > 0 {
+			t.Fatal(l.wrong)
+		}
+	})
+}
