@@ -29,6 +29,7 @@ type ledger struct {
 	awaited uint64   // lines before it are on stable storage: an Await returned
 	failing bool     // what Failing said last
 	failed  int      // how often it said so
+	hear    func(error)
 	wrong   []string // what should not have been
 }
 
@@ -76,6 +77,9 @@ func (l *ledger) config() Config {
 		},
 		Failing: func(err error) {
 			l.mu.Lock()
+			if hear := l.hear; hear != nil {
+				defer hear(err) // without the lock
+			}
 			defer l.mu.Unlock()
 			if (err != nil) == l.failing {
 				l.wrong = append(l.wrong, fmt.Sprintf("Failing was told twice: %v", err))

@@ -186,7 +186,8 @@ func TestALineThatWasTakenIsToldFromOneThatWasNot(t *testing.T) {
 func TestWhoeverIsToldThatItWorksAgainMayAppend(t *testing.T) {
 	onSlowDisk(t, func(t *testing.T, j *Journal, l *ledger, d *simDisk) {
 		var told []error
-		j.config.Failing = func(err error) {
+		l.mu.Lock()
+		l.hear = func(err error) {
 			told = append(told, err)
 			if err == nil {
 				seq, err := j.Write(text("gap"))
@@ -198,6 +199,7 @@ func TestWhoeverIsToldThatItWorksAgainMayAppend(t *testing.T) {
 				}
 			}
 		}
+		l.mu.Unlock()
 		for range 3 {
 			d.set(func(a act) (f fault) {
 				if a.op == "datasync" {
@@ -212,6 +214,7 @@ func TestWhoeverIsToldThatItWorksAgainMayAppend(t *testing.T) {
 			d.set(nil)
 			time.Sleep(2 * retryMost)
 		}
+		synctest.Wait()
 		if len(told) != 6 || j.Next() != 6 || j.Synced() != 6 {
 			t.Errorf("%v; %d lines", told, j.Synced())
 		}
@@ -220,6 +223,34 @@ func TestWhoeverIsToldThatItWorksAgainMayAppend(t *testing.T) {
 				t.Errorf("%v", told)
 			}
 		}
+	})
+}
+
+func TestASyncThatDoesNotReturnIsAFailureUntilItDoes(t *testing.T) {
+	onSlowDisk(t, func(t *testing.T, j *Journal, l *ledger, d *simDisk) {
+		d.set(func(a act) (f fault) {
+			if a.op == "datasync" {
+				f.delay = 4 * stallAfter
+			}
+			return f
+		})
+		seq, err := j.WriteAwaited(entry{20})
+		if err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		if err := j.Await(t.Context(), seq); !errors.Is(err, errStalled) || time.Since(began) != stallAfter {
+			t.Fatalf("after %v: %v", time.Since(began), err)
+		}
+		if _, err := j.Write(entry{20}); !errors.Is(err, ErrFailed) {
+			t.Error(err)
+		}
+		d.set(nil)
+		time.Sleep(4 * stallAfter)
+		if err := j.Await(t.Context(), seq); err != nil {
+			t.Error(err)
+		}
+		mustWrite(t, j, 1, 20)
 	})
 }
 
@@ -232,7 +263,7 @@ func TestMemoryIsBoundedWhileASyncIsSlow(t *testing.T) {
 			return f
 		})
 		most := int64(0)
-		for range 600 { // of 60 KB: more than there may be in memory
+		for range 330 { // of 60 KB: more than there may be in memory
 			if _, err := j.Append(entry{60000}); err != nil {
 				t.Fatal(err)
 			}
