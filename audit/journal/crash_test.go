@@ -29,6 +29,7 @@ type ledger struct {
 	awaited uint64   // lines before it are on stable storage: an Await returned
 	failing bool     // what Failing said last
 	failed  int      // how often it said so
+	hear    func(error)
 	wrong   []string // what should not have been
 }
 
@@ -76,6 +77,9 @@ func (l *ledger) config() Config {
 		},
 		Failing: func(err error) {
 			l.mu.Lock()
+			if hear := l.hear; hear != nil {
+				defer hear(err) // without the lock
+			}
 			defer l.mu.Unlock()
 			if (err != nil) == l.failing {
 				l.wrong = append(l.wrong, fmt.Sprintf("Failing was told twice: %v", err))
@@ -345,4 +349,50 @@ func TestNothingThatWasAnsweredForIsLost(t *testing.T) {
 			t.Fatalf("again with -journal.seed %d -journal.schedules 1", seed)
 		}
 	}
+}
+
+// The cache of the system says that all is on the disk, since a sync of the process
+// before this one failed. Only writing it again brings it there.
+func TestWhatAFailedSyncLeftIsWrittenAgainByTheNextProcess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPlatter(rand.New(rand.NewPCG(5, 6)))
+		l := &ledger{most: 1 << 20}
+		d := p.attach()
+		j, err := l.life(d, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.set(func(a act) (f fault) {
+			if a.op == "datasync" {
+				f.err = syscall.EIO
+			}
+			return f
+		})
+		mustWrite(t, j, 100, 100)
+		if err := j.Sync(t.Context()); !errors.Is(err, ErrFailed) {
+			t.Fatal(err)
+		}
+		d.kill()
+		j.Close()
+
+		d = p.attach()
+		if j, err = l.life(d, false); err != nil {
+			t.Fatal(err)
+		}
+		if j.Synced() != 100 {
+			t.Fatalf("%d lines are there", j.Synced())
+		}
+		d.kill()
+		p.powerFails()
+		j.Close()
+
+		d = p.attach()
+		if j, err = l.life(d, true); err != nil {
+			t.Fatal(err)
+		}
+		j.Close()
+		if len(l.wrong) > 0 {
+			t.Fatal(l.wrong)
+		}
+	})
 }

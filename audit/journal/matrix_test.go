@@ -170,6 +170,7 @@ func (s *strike) run(t *testing.T) {
 	j.Close()
 	check()
 	clear(s.seen)
+	l.failed = 0
 
 	// The life in which it strikes.
 	d = p.attach()
@@ -207,6 +208,9 @@ func (s *strike) run(t *testing.T) {
 			t.Fatalf("after %d: %v", s.after, err)
 		}
 		s.heard = l.failed
+		if lasting := s.end == nil && s.fault.delay == 0 && !s.fault.took; lasting && !s.open && s.heard > 1 {
+			t.Errorf("after %d: Failing was told %d times of one trouble", s.after, s.heard)
+		}
 	}
 	time.Sleep(4 * stallAfter)
 	check()

@@ -172,7 +172,7 @@ func (j *Journal) look(s Segment) (*found, error) {
 // the two were synced together: nobody was answered for what comes after, and it goes.
 //
 // It may be interrupted anywhere, and be done again: what it drops it would drop again,
-// and nothing is appended before the disk has it all.
+// and before anything is appended rewrite syncs the segments and the directory.
 func (j *Journal) recover() (r Recovered, err error) {
 	var tail []*found
 	defer func() {
@@ -295,7 +295,7 @@ func blank(p *part) (garbage int64, err error) {
 		}
 		off += int64(n)
 	}
-	return end - p.end(), p.file.Datasync()
+	return end - p.end(), nil
 }
 
 // drop removes segments that can't follow what is before them, the last first.
@@ -320,8 +320,5 @@ func (j *Journal) drop(tail []*found) (bytes int64, err error) {
 		o.file.Close()
 		j.segments = j.segments[:len(j.segments)-1]
 	}
-	if len(tail) == 0 {
-		return 0, nil
-	}
-	return bytes, j.disk.Sync()
+	return bytes, nil
 }

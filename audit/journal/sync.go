@@ -171,7 +171,12 @@ func (j *Journal) Sync(ctx context.Context) error {
 // syncer is the one goroutine that syncs. It ends when the journal is closed and all
 // is on stable storage, or once more could not be brought there.
 func (j *Journal) syncer() {
-	defer close(j.syncDone)
+	defer func() {
+		j.mu.Lock()
+		j.group.coming.end()
+		j.mu.Unlock()
+		close(j.syncDone)
+	}()
 	company := time.NewTimer(time.Hour)
 	defer company.Stop()
 	for {
@@ -189,16 +194,10 @@ func (j *Journal) syncer() {
 		switch {
 		case failed:
 			if !j.workAgain() {
-				j.mu.Lock()
-				j.group.coming.end()
-				j.mu.Unlock()
 				return
 			}
 		case closed:
 			if j.sync() {
-				j.mu.Lock()
-				j.group.coming.end()
-				j.mu.Unlock()
 				return
 			}
 		case due == 0:
