@@ -152,7 +152,7 @@ func (p *auditPrinter) add(r *search.Row) {
 		key = auditAbout(e)
 	}
 	cells := []string{
-		strconv.FormatUint(e.Seq, 10), at.Format("2006-01-02 15:04:05.000"), quoted(caller), quoted(orNone(e.Action)), key,
+		strconv.FormatUint(e.Seq, 10), at.Format("2006-01-02 15:04:05.000"), quoted(caller), quoted(dashed(e.Action)), key,
 		auditResult(r), orDash(last.Rev), orDash(last.Keys), orDash(last.Bytes), took(last.Micros),
 	}
 	if e.Action == "" {
@@ -212,7 +212,7 @@ func auditResult(r *search.Row) string {
 	result := last.Code
 	switch {
 	case e.Kind == "denied":
-		return quoted(orNone(e.Decision))
+		return quoted(dashed(e.Decision))
 	case r.Unanswered():
 		result = "no answer yet"
 	case result == "":
@@ -221,7 +221,7 @@ func auditResult(r *search.Row) string {
 	if e.Decision == "observed" {
 		result = strings.TrimPrefix(result+", observed", ", ")
 	}
-	return quoted(orNone(result))
+	return quoted(dashed(result))
 }
 
 // auditKeys is what an event reaches, in short.
@@ -308,7 +308,7 @@ func quoted(s string) string {
 	return s
 }
 
-func orNone(s string) string {
+func dashed(s string) string {
 	if s == "" {
 		return "-"
 	}

@@ -92,7 +92,7 @@ func printStats(w io.Writer, s search.Stats, top int) error {
 	}
 	rows := [][]any{{"CALLER", "ACTION", "REQUESTS", "DENIED", "FAILED", "OFF RECORD", "KEYS", "BYTES", "P50", "P99"}}
 	for _, u := range s.Uses[:min(top, len(s.Uses))] {
-		rows = append(rows, []any{quoted(orNone(u.Caller)), quoted(orNone(u.Action)), u.Requests, orDash(u.Denied), orDash(u.Failed), orDash(u.Thinned),
+		rows = append(rows, []any{quoted(dashed(u.Caller)), quoted(dashed(u.Action)), u.Requests, orDash(u.Denied), orDash(u.Failed), orDash(u.Thinned),
 			orDash(u.Keys), orDash(u.Bytes), took(u.P50), took(u.P99)})
 	}
 	if err := table(w, rows...); err != nil {
@@ -121,7 +121,7 @@ func printDenials(w io.Writer, denied []search.Denial, top int) error {
 	fmt.Fprintln(w)
 	rows := [][]any{{"DENIED", "CALLER", "ACTION", "KEYS", "LAST"}}
 	for _, d := range denied[:min(top, len(denied))] {
-		rows = append(rows, []any{d.N, quoted(orNone(d.Caller)), quoted(orNone(d.Action)), quoted(orNone(d.Prefix)), d.Last.Local().Format(time.DateTime)})
+		rows = append(rows, []any{d.N, quoted(dashed(d.Caller)), quoted(dashed(d.Action)), quoted(dashed(d.Prefix)), d.Last.Local().Format(time.DateTime)})
 	}
 	if err := table(w, rows...); err != nil {
 		return err
@@ -220,7 +220,7 @@ func printNews(w io.Writer, n *search.News, top int) error {
 		seen []search.Seen
 	}{{"caller", n.Callers}, {"serial", n.Serials}, {"action", n.Actions}} {
 		for _, s := range group.seen[:min(top, len(group.seen))] {
-			rows = append(rows, []any{group.what, quoted(orNone(s.Caller)), quoted(orNone(s.What)), s.First.Local().Format(time.DateTime)})
+			rows = append(rows, []any{group.what, quoted(dashed(s.Caller)), quoted(dashed(s.What)), s.First.Local().Format(time.DateTime)})
 		}
 	}
 	if len(rows) == 0 {
