@@ -27,7 +27,7 @@ type Stats struct {
 // Use is what one caller did of one action.
 type Use struct {
 	Caller   string `json:"caller"`
-	Action   string `json:"action"` // "handshake" for those that failed
+	Action   string `json:"action"`   // "handshake" for those that failed
 	Requests int64  `json:"requests"` // denied and failed ones among them
 	Denied   int64  `json:"denied"`
 	Failed   int64  `json:"failed"`
