@@ -27,7 +27,7 @@ type Stats struct {
 // Use is what one caller did of one action.
 type Use struct {
 	Caller   string `json:"caller"`
-	Action   string `json:"action"`
+	Action   string `json:"action"`   // "handshake" for those that failed
 	Requests int64  `json:"requests"` // denied and failed ones among them
 	Denied   int64  `json:"denied"`
 	Failed   int64  `json:"failed"`
@@ -242,7 +242,11 @@ func (c *counter) columns(x *index, rows []uint32) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for p, u := range s.uses {
-		c.use(useKey{s.callerName(p.caller), ownAction(nameOf(x.Actions, p.action))}).add(u)
+		action := ownAction(nameOf(x.Actions, p.action))
+		if p.action == aHandshake {
+			action = kindHandshake
+		}
+		c.use(useKey{s.callerName(p.caller), action}).add(u)
 	}
 	for key, d := range found {
 		key.log = c.log
@@ -296,7 +300,11 @@ func (c *counter) single(own, outcome *facts) {
 		name = own.caller.Name
 	}
 	denied := string(own.kind) == kindDenied
-	c.use(useKey{name, string(own.action)}).count(denied, string(last.code), last.keys, last.bytes, last.micros)
+	action := string(own.action)
+	if string(own.kind) == kindHandshake {
+		action = kindHandshake
+	}
+	c.use(useKey{name, action}).count(denied, string(last.code), last.keys, last.bytes, last.micros)
 	if denied {
 		prefix := ""
 		if len(own.access) > 0 {
@@ -363,6 +371,9 @@ type segmentCounter struct {
 
 type pair struct{ caller, action int64 }
 
+// aHandshake is in the place of the action of what got no further.
+const aHandshake = -1
+
 type denialAt struct {
 	pair
 	reach int64
@@ -383,7 +394,7 @@ func (s *segmentCounter) callerName(n int64) string {
 func (s *segmentCounter) count(rows []uint32) {
 	x := s.x
 	requests := accept(x.Kinds, false, func(k string) bool { return isRequest(k, true) })
-	watch, denied := x.number(x.Kinds, kindWatch), x.number(x.Kinds, kindDenied)
+	watch, denied, handshake := x.number(x.Kinds, kindWatch), x.number(x.Kinds, kindDenied), x.number(x.Kinds, kindHandshake)
 	var last pair
 	var u *use
 	for _, row := range rows {
@@ -392,7 +403,11 @@ func (s *segmentCounter) count(rows []uint32) {
 		if uint64(k) >= uint64(len(requests)) || !requests[k] || k == watch && s.decisions.at(i) == 0 {
 			continue
 		}
-		if p := (pair{s.numbers.callers.at(i), s.actions.at(i)}); u == nil || p != last {
+		p := pair{s.numbers.callers.at(i), s.actions.at(i)}
+		if k == handshake {
+			p.action = aHandshake
+		}
+		if u == nil || p != last {
 			last = p
 			if u = s.uses[p]; u == nil {
 				u = new(use)

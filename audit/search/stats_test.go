@@ -42,7 +42,11 @@ func TestStatsAreWhatCountingRowsGives(t *testing.T) {
 			if !isRequest(e.Kind, e.Decision != "") {
 				continue
 			}
-			use(key{name, e.Action}, func(u *Use) {
+			action := e.Action
+			if e.Kind == kindHandshake {
+				action = kindHandshake
+			}
+			use(key{name, action}, func(u *Use) {
 				u.Requests++
 				switch {
 				case e.Kind == kindDenied:

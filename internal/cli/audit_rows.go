@@ -153,7 +153,7 @@ func (p *auditPrinter) add(r *search.Row) {
 	}
 	cells := []string{
 		strconv.FormatUint(e.Seq, 10), at.Format("2006-01-02 15:04:05.000"), quoted(caller), quoted(orNone(e.Action)), key,
-		auditResult(r), orDash(last.Rev), orDash(last.Keys), orDash(last.Bytes), took(last.Micros),
+		p.result(r), orDash(last.Rev), orDash(last.Keys), orDash(last.Bytes), took(last.Micros),
 	}
 	if e.Action == "" {
 		cells[3] = quoted(e.Kind)
@@ -206,12 +206,12 @@ func (p *auditPrinter) flush() error {
 	return err
 }
 
-// auditResult says how a request ended.
-func auditResult(r *search.Row) string {
+// result says how a request ended.
+func (p *auditPrinter) result(r *search.Row) string {
 	e, last := r.Event, r.Last()
 	result := last.Code
 	switch {
-	case e.Kind == "denied":
+	case e.Kind == "denied", p.raw && r.Unanswered(): // raw, its outcome is another row
 		return quoted(orNone(e.Decision))
 	case r.Unanswered():
 		result = "no answer yet"

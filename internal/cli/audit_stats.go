@@ -129,13 +129,15 @@ func printDenials(w io.Writer, denied []search.Denial, top int) error {
 	if more := len(denied) - top; more > 0 {
 		fmt.Fprintf(w, "and %d more; --top 0 shows all\n", more)
 	}
-	for i, d := range denied[:min(3, len(denied))] {
-		if command := explainCommand(d.Example); command != "" {
-			if i == 0 {
-				fmt.Fprintln(w, "\nwhy, and what would allow it:")
-			}
-			fmt.Fprintln(w, "  "+command)
+	const mostCommands = 3
+	var commands []string
+	for _, d := range denied {
+		if command := explainCommand(d.Example); command != "" && len(commands) < mostCommands {
+			commands = append(commands, "  "+command)
 		}
+	}
+	if len(commands) > 0 {
+		fmt.Fprintf(w, "\nwhy, and what would allow it:\n%s\n", strings.Join(commands, "\n"))
 	}
 	return nil
 }
