@@ -303,7 +303,9 @@ func (j *Journal) warn(before int) int {
 	}
 	now := 0
 	for _, s := range stages {
-		if percent >= s {
+		// A stage that was reached is left a tenth below it: a segment that is cut, and
+		// the next that is made, are no news.
+		if percent >= s || s <= before && percent >= s-10 {
 			now = s
 		}
 	}

@@ -21,8 +21,8 @@ const (
 	// awaited, companyMost at most, and not at all once somebody is waiting. Etcd
 	// commits many requests at once; their lines should be one sync, too, and leave
 	// the disk to etcd's own.
-	companyEach = 30 * time.Microsecond
-	companyMost = 2 * time.Millisecond
+	companyEach = 100 * time.Microsecond
+	companyMost = 4 * time.Millisecond
 
 	retryFirst = 50 * time.Millisecond
 	retryMost  = 5 * time.Second
