@@ -104,6 +104,11 @@ func (b *bench) round(ctx context.Context, round int) (err error) {
 			}
 		}
 	}
+	if b.cfg.reseal {
+		if err := b.reseal(ctx, round, filepath.Join(home, resealName)); err != nil {
+			return fmt.Errorf("%s: %w", resealName, err)
+		}
+	}
 	for _, m := range b.cfg.micros {
 		b.say(round, "%s: the benchmarks of %s", m.name, m.pkg)
 		found, err := m.measure(ctx, b.cfg, b.dir, round)
@@ -149,38 +154,51 @@ func (b *bench) window(ctx context.Context, round int, w load.Workload, c conten
 		return err
 	}
 	time.Sleep(settle)
-	if err := p.ResetPeak(); err != nil {
+	m, err := b.sample(ctx, round, w, c, p, b.cfg.pace)
+	if err != nil {
 		return err
+	}
+	b.figures.Measured = append(b.figures.Measured, m)
+	b.say(round, "%-11s %-11s %s", w.Name, c.Name, figures(w, m))
+	time.Sleep(settle)
+	return p.Pause()
+}
+
+// sample measures one workload on a contender that is awake.
+func (b *bench) sample(ctx context.Context, round int, w load.Workload, c contender.Contender, p *contender.Process, pace load.Pace) (report.Measurement, error) {
+	if err := p.ResetPeak(); err != nil {
+		return report.Measurement{}, err
 	}
 	runtime.GC() // what the last workload left is not collected during this one
 	var edges []clocks
 	var edgeErr error
-	sample, err := w.Run(ctx, b.target(p), b.cfg.pace, func() {
+	sample, err := w.Run(ctx, b.target(p), pace, func() {
 		now, err := readClocks(p)
 		edges, edgeErr = append(edges, now), errors.Join(edgeErr, err)
 	})
 	if err := errors.Join(err, edgeErr); err != nil {
-		return err
+		return report.Measurement{}, err
 	}
 	mem, err := p.Memory()
 	if err != nil {
-		return err
+		return report.Measurement{}, err
 	}
 	used := edges[1].since(edges[0])
-	m := report.Measurement{
+	return report.Measurement{
 		Round: round + 1, Workload: w.Name, Contender: c.Name,
 		Ops: sample.Ops, Seconds: sample.Elapsed.Seconds(),
 		P50Micros: micros(sample.P50), P99Micros: micros(sample.P99),
 		ServerCPUSeconds: used.server.Seconds(), ClientCPUSeconds: used.client.Seconds(),
 		OtherCPUSeconds: max(0, used.machine-used.server-used.client).Seconds(),
 		PeakRSSBytes:    mem.Peak,
-	}
-	b.figures.Measured = append(b.figures.Measured, m)
-	b.say(round, "%-11s %-11s %9.0f %s, p50 %.2f ms, p99 %.2f ms, server CPU %.1f µs each, cores taken: server %.2f, load %.2f, others %.2f",
-		w.Name, c.Name, float64(m.Ops)/m.Seconds, w.Unit, m.P50Micros/1e3, m.P99Micros/1e3, m.ServerCPUSeconds*1e6/float64(m.Ops),
+	}, nil
+}
+
+// figures is a measurement for who watches the run.
+func figures(w load.Workload, m report.Measurement) string {
+	return fmt.Sprintf("%9.0f %s, p50 %.2f ms, p99 %.2f ms, server CPU %.1f µs each, cores taken: server %.2f, load %.2f, others %.2f",
+		float64(m.Ops)/m.Seconds, w.Unit, m.P50Micros/1e3, m.P99Micros/1e3, m.ServerCPUSeconds*1e6/float64(m.Ops),
 		m.ServerCPUSeconds/m.Seconds, m.ClientCPUSeconds/m.Seconds, m.OtherCPUSeconds/m.Seconds)
-	time.Sleep(settle)
-	return p.Pause()
 }
 
 // clocks are the processor times at one edge of a window.

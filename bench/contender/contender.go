@@ -65,16 +65,17 @@ func (c Contender) Version(ctx context.Context) (string, error) {
 }
 
 // Start runs the contender on an empty data directory below home and returns
-// when it answers. ctx ends the wait, not the process: that is Stop's.
-func (c Contender) Start(ctx context.Context, home string, pki *PKI) (*Process, error) {
-	p, err := c.start(ctx, home, pki)
+// when it answers, with flags of etcd's besides its own. ctx ends the wait, not the
+// process: that is Stop's.
+func (c Contender) Start(ctx context.Context, home string, pki *PKI, flags ...string) (*Process, error) {
+	p, err := c.start(ctx, home, pki, flags)
 	if err != nil {
 		return nil, fmt.Errorf("starting %s: %w", c.Name, err)
 	}
 	return p, nil
 }
 
-func (c Contender) start(ctx context.Context, home string, pki *PKI) (*Process, error) {
+func (c Contender) start(ctx context.Context, home string, pki *PKI, flags []string) (*Process, error) {
 	if err := os.MkdirAll(home, 0o700); err != nil {
 		return nil, err
 	}
@@ -95,7 +96,7 @@ func (c Contender) start(ctx context.Context, home string, pki *PKI) (*Process, 
 		"--initial-cluster=bench=" + peer,
 		"--client-cert-auth", "--trusted-ca-file=" + pki.clientCA, "--cert-file=" + pki.serverCert, "--key-file=" + pki.serverKey,
 		"--peer-client-cert-auth", "--peer-trusted-ca-file=" + pki.peerCA, "--peer-cert-file=" + pki.peerCert, "--peer-key-file=" + pki.peerKey,
-	}, extra)
+	}, extra, flags)
 	p, err := launch(c.binary, args, filepath.Join(home, "log"))
 	if err != nil {
 		return nil, err

@@ -25,7 +25,7 @@ func Fill(ctx context.Context, t Target) (err error) {
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
 
-	if err := fillList(ctx, s); err != nil {
+	if err := fillBatches(ctx, s, ListKeys, listKey); err != nil {
 		return fmt.Errorf("filling the list: %w", err)
 	}
 	if err := fillPuts(ctx, s); err != nil {
@@ -37,15 +37,35 @@ func Fill(ctx context.Context, t Target) (err error) {
 	return nil
 }
 
-// fillList writes the list in batches, below etcd's default of 128 operations
-// and 1.5 MiB a transaction.
-func fillList(ctx context.Context, s *session) error {
+// AtRestKeys are values that no workload touches, at keys that begin with
+// AtRestPrefix and end in eight digits.
+const (
+	AtRestKeys   = 30_000
+	AtRestPrefix = "/bench/at-rest/"
+)
+
+// FillAtRest writes the values that no workload touches.
+func FillAtRest(ctx context.Context, t Target) (err error) {
+	s, err := open(t)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	if err := fillBatches(ctx, s, AtRestKeys, atRestKey); err != nil {
+		return fmt.Errorf("filling what no workload touches: %w", err)
+	}
+	return nil
+}
+
+// fillBatches writes n keys in batches, below etcd's default of 128 operations and
+// 1.5 MiB a transaction.
+func fillBatches(ctx context.Context, s *session, n int, key func(int) []byte) error {
 	const batch = 100
 	var answer summary
-	for first := 0; first < ListKeys; first += batch {
+	for first := 0; first < n; first += batch {
 		txn := &pb.TxnRequest{}
 		for i := first; i < first+batch; i++ {
-			put := &pb.PutRequest{Key: listKey(i), Value: value(i)}
+			put := &pb.PutRequest{Key: key(i), Value: value(i)}
 			txn.Success = append(txn.Success, &pb.RequestOp{Request: &pb.RequestOp_RequestPut{RequestPut: put}})
 		}
 		if err := call(ctx, s.conn(first/batch), pb.KV_Txn_FullMethodName, encode(txn), &answer); err != nil {

@@ -90,6 +90,9 @@ func value(i int) []byte { return values[i%len(values)] }
 
 func listKey(i int) []byte { return fmt.Appendf(nil, "/bench/list/%08d", i) }
 func putKey(i int) []byte  { return fmt.Appendf(nil, "/bench/put/%08d", i) }
+func atRestKey(i int) []byte {
+	return fmt.Appendf(nil, "%s%08d", AtRestPrefix, i)
+}
 func txnKey(client, i int) []byte {
 	return fmt.Appendf(nil, "/bench/txn/%04d/%04d", client, i)
 }

@@ -21,6 +21,7 @@ func (r *Run) Markdown() string {
 	r.writeTable(&b, "Latency, median", "Milliseconds, with clients that never pause, so it is mostly the wait for a turn; less is better.", p50Millis, false)
 	r.writeTable(&b, "Latency, 99th percentile", "Milliseconds; less is better.", p99Millis, false)
 	r.writeMemory(&b)
+	r.writeReseal(&b)
 	r.writeValues(&b)
 	r.writeAtrest(&b)
 	r.writeReading(&b)
@@ -72,6 +73,7 @@ func (r *Run) writeBudget(b *strings.Builder) {
 	fmt.Fprintf(b, "| memory | RSS at the same data | `%s` | ≤ %.2f × + %d MiB = %s MiB | %s MiB | %s |\n",
 		stockSplit, memoryFactor, memoryAllowance, number(bound), own.format(number),
 		limit{atMost: bound}.verdict(own))
+	r.writeResealBudget(b)
 	r.writeAtrestBudget(b)
 	fmt.Fprintln(b)
 	r.writeWhyRangesMiss(b)

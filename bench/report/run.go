@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 )
 
@@ -18,6 +19,7 @@ type Run struct {
 	Fills      []Fill        `json:"fills"`
 	Measured   []Measurement `json:"measured"`
 	Micros     []Micro       `json:"micros,omitempty"`
+	Reseal     Reseal        `json:"reseal,omitzero"`
 }
 
 // Machine describes where the run took place, as far as a reader needs it.
@@ -120,11 +122,20 @@ func (r *Run) fillMiB(contender string) map[int]float64 {
 	return out
 }
 
+// windows are all that there were.
+func (r *Run) windows() []Measurement {
+	all := slices.Clone(r.Measured)
+	for _, w := range r.Reseal.Windows {
+		all = append(all, w.Measurement)
+	}
+	return all
+}
+
 // noise is the largest share of the machine that anything but the contender
 // and the benchmark took during a window.
 func (r *Run) noise() float64 {
 	worst := 0.0
-	for _, m := range r.Measured {
+	for _, m := range r.windows() {
 		worst = max(worst, m.OtherCPUSeconds/(m.Seconds*float64(r.Machine.Cores)))
 	}
 	return worst
@@ -133,7 +144,7 @@ func (r *Run) noise() float64 {
 // clientShare is the largest share of the machine that the load itself took.
 func (r *Run) clientShare() float64 {
 	worst := 0.0
-	for _, m := range r.Measured {
+	for _, m := range r.windows() {
 		worst = max(worst, m.ClientCPUSeconds/(m.Seconds*float64(r.Machine.Cores)))
 	}
 	return worst
