@@ -23,7 +23,7 @@ const (
 	resealTurns = 2
 	// leadIn is how long load and resealing run together before their window: the
 	// member looks at what there is to do first, and then for its pace.
-	leadIn = 12 * time.Second
+	leadIn = 10 * time.Second
 	// resealQuota is more than any machine fills meanwhile.
 	resealQuota = "--quota-backend-bytes=17179869184"
 )
@@ -62,7 +62,7 @@ func (b *bench) reseal(ctx context.Context, round int, home string) (err error) 
 	return nil
 }
 
-// resealIdle rewrites a third of the values on a member that has nothing else to do.
+// resealIdle rewrites half of the values on a member that has nothing else to do.
 func (b *bench) resealIdle(ctx context.Context, round int, p *contender.Process) error {
 	if err := p.Rotate(ctx, b.pki.Client()); err != nil {
 		return err

@@ -40,7 +40,7 @@ func Fill(ctx context.Context, t Target) (err error) {
 // AtRestKeys are values that no workload touches, at keys that begin with
 // AtRestPrefix and end in eight digits.
 const (
-	AtRestKeys   = 30_000
+	AtRestKeys   = 20_000
 	AtRestPrefix = "/bench/at-rest/"
 )
 
