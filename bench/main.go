@@ -136,7 +136,7 @@ func parse(args []string, stderr io.Writer) (config, error) {
 		}
 	}
 	cfg.reseal = slices.Contains(wanted, resealName)
-	if cfg.reseal && (cfg.etcdguard == "" || !cfg.sealing) {
+	if cfg.reseal && (cfg.etcdguard == "" || !cfg.does.Sealing) {
 		cfg.reseal = false
 		fmt.Fprintf(stderr, "bench: hint: %s is left out: it needs an etcdguard that seals\n", resealName)
 	}
