@@ -1,6 +1,7 @@
 package local
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -116,7 +117,7 @@ func (r *rebuild) begin(doing string) {
 func (r *rebuild) step(ctx context.Context) (done bool, err error) {
 	members, err := r.memberList(ctx, r.others)
 	if err != nil {
-		return false, err
+		return false, cmp.Or(r.othersRun(), err)
 	}
 	m := r.at.in(members)
 	if j := slices.IndexFunc(members, func(m *pb.Member) bool { return m.Name == r.at.name }); m == nil && j >= 0 {
@@ -164,13 +165,8 @@ func (r *rebuild) change(ctx context.Context, call func(context.Context, *grpc.C
 		r.failing = time.Time{}
 		return nil
 	}
-	for _, p := range r.others {
-		if proc, err := r.process(p.name); err != nil {
-			return err
-		} else if !proc.running {
-			// Only this command's end lets another one start it.
-			return withHint("etcdguard up"+r.dirFlag()+" starts it; then run the same command again", "%s does not run", p.name)
-		}
+	if err := r.othersRun(); err != nil {
+		return err
 	}
 	if r.failing.IsZero() {
 		r.failing = time.Now()
@@ -184,6 +180,19 @@ func (r *rebuild) change(ctx context.Context, call func(context.Context, *grpc.C
 	case <-time.After(500 * time.Millisecond):
 		return nil
 	}
+}
+
+// othersRun is an error if one of the others has no process: only this command's end
+// lets another one start it.
+func (r *rebuild) othersRun() error {
+	for _, p := range r.others {
+		if proc, err := r.process(p.name); err != nil {
+			return err
+		} else if !proc.running {
+			return withHint("etcdguard up"+r.dirFlag()+" starts it; then run the same command again", "%s does not run", p.name)
+		}
+	}
+	return nil
 }
 
 // join erases what the member had and has the cluster expect it as a learner. The
