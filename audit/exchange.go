@@ -63,11 +63,10 @@ func (l *Log) Exchange(ctx context.Context, c Carrier) {
 
 // exchange is what a member remembers of it.
 type exchange struct {
-	log       *Log
-	carrier   Carrier
-	published []byte
-	at        time.Time
-	said      map[string]string // by origin, what is wrong with it
+	log     *Log
+	carrier Carrier
+	at      time.Time
+	said    map[string]string // by origin, what is wrong with it
 }
 
 // round looks at the others, and then says what there is to say.
