@@ -1,6 +1,8 @@
 package member
 
 import (
+	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -9,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/etcdguard/etcdguard/audit"
 	"github.com/etcdguard/etcdguard/guard"
 	"github.com/etcdguard/etcdguard/keyring"
 	"github.com/etcdguard/etcdguard/policy"
@@ -60,6 +63,20 @@ func TestThePageHasEveryMetric(t *testing.T) {
 		if !shown[name] {
 			t.Errorf("the page lacks %s", name)
 		}
+	}
+}
+
+func TestTheAuditPageHasEveryMetric(t *testing.T) {
+	names := declared{}
+	l, err := audit.Open(t.Context(), audit.Config{Dir: t.TempDir(), SegmentBytes: 1 << 20, Log: slog.New(slog.DiscardHandler), Registry: names})
+	check(t, err)
+	check(t, l.Close("the test is over"))
+	shown := map[string]bool{}
+	for _, name := range regexp.MustCompile(`etcdguard_audit_[a-z_]+`).FindAllString(string(mustRead(t, "../docs/audit.md")), -1) {
+		shown[name] = true
+	}
+	if !maps.Equal(shown, names) {
+		t.Errorf("the page shows %v, and the log has %v", shown, names)
 	}
 }
 
