@@ -7,7 +7,9 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -33,6 +35,9 @@ type Config struct {
 	CheckpointInterval time.Duration
 	// SummaryInterval is the time that a summary spans at most; 0 is one minute.
 	SummaryInterval time.Duration
+	// Revision is the store's, as it is opened: what is past the last that the log has of a
+	// process that was killed is told.
+	Revision int64
 	// Started is what the first event of this process says of it: names and values in turn.
 	Started []string
 	// Log takes what an operator has to know. Required.
@@ -75,6 +80,8 @@ type Log struct {
 	// Since the log failed: requests that were refused, and that were let through.
 	refused, unrecorded int64
 	failedAt            time.Time
+
+	owing atomic.Bool // something of the three above is to be told
 }
 
 // owedOutcome is the end of a request whose intent is in the log.
@@ -224,9 +231,7 @@ func (l *Log) Ready() error {
 		return nil
 	}
 	if failing := l.failing.Load(); failing != nil {
-		l.mu.Lock()
-		l.refused++
-		l.mu.Unlock()
+		l.refuse()
 		return *failing
 	}
 	return nil
@@ -252,6 +257,7 @@ func (l *Log) Intend(e *Event) (intent uint64, err error) {
 	if taken { // it will be in the log, and so what became of it has to be
 		l.owe(seq, Answer{Code: "Unavailable"})
 	}
+	l.refuse()
 	return NoIntent, err
 }
 
@@ -283,25 +289,30 @@ func (l *Log) Conclude(ctx context.Context, e *Event) error {
 // Settle records an event, and returns once it is on stable storage.
 func (l *Log) Settle(ctx context.Context, e *Event) error {
 	seq, err := l.journal.WriteAwaited(e.of(l))
-	if err == nil {
-		l.wrote(e)
-		err = l.journal.Await(ctx, seq)
-	} else if l.config.ServeUnrecorded {
-		l.unrecord()
+	if err != nil {
+		return l.unwritten(err)
 	}
-	return l.settled(err)
+	l.wrote(e)
+	return l.settled(l.journal.Await(ctx, seq))
 }
 
 // Record records an event; it is in the file within a moment.
 func (l *Log) Record(_ context.Context, e *Event) error {
 	if _, err := l.journal.Append(e.of(l)); err != nil {
-		if l.config.ServeUnrecorded {
-			l.unrecord()
-		}
-		return l.settled(err)
+		return l.unwritten(err)
 	}
 	l.wrote(e)
 	return nil
+}
+
+// unwritten is what it means for a request that its event could not be written.
+func (l *Log) unwritten(err error) error {
+	if l.config.ServeUnrecorded {
+		l.unrecord()
+	} else {
+		l.refuse()
+	}
+	return l.settled(err)
 }
 
 // settled is what an error of the journal means for a request.
@@ -313,6 +324,9 @@ func (l *Log) settled(err error) error {
 }
 
 func (l *Log) wrote(e *Event) {
+	if l.owing.CompareAndSwap(true, false) {
+		go l.account()
+	}
 	// What members only tell each other is worth no checkpoint, or they would never
 	// come to rest.
 	if e.Kind != Witness && e.Kind != SignerKey {
@@ -321,19 +335,32 @@ func (l *Log) wrote(e *Event) {
 	l.metrics.count(e.Kind)
 }
 
+// unrecord counts a request that is served without being on record, and refuse one that
+// is not served for it.
 func (l *Log) unrecord() {
 	l.metrics.unrecorded.Inc()
-	l.mu.Lock()
-	l.unrecorded++
-	l.mu.Unlock()
+	l.missing(func() { l.unrecorded++ })
 }
 
+func (l *Log) refuse() { l.missing(func() { l.refused++ }) }
+
 func (l *Log) owe(intent uint64, a Answer) {
+	l.missing(func() {
+		if len(l.owed) < mostOwed {
+			l.owed = append(l.owed, owedOutcome{intent, a})
+		}
+	})
+}
+
+// missing notes what the log lacks until account tells of it.
+func (l *Log) missing(note func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.owed) < mostOwed {
-		l.owed = append(l.owed, owedOutcome{intent, a})
+	if l.failedAt.IsZero() {
+		l.failedAt = time.Now()
 	}
+	note()
+	l.owing.Store(true)
 }
 
 // Act records something that etcdguard did itself; detail is names and values in turn.
@@ -417,6 +444,7 @@ func (l *Log) closed(s journal.Segment) {
 	}
 	if segments, err := journal.Segments(l.config.Dir); err == nil && len(segments) > 0 {
 		l.oldest.Store(int64(segments[0].First))
+		l.sweep(segments[0].Path)
 	}
 	l.witnessing.Lock()
 	seen := l.witness.Memory()
@@ -426,19 +454,37 @@ func (l *Log) closed(s journal.Segment) {
 	}
 }
 
+// sweep removes what was beside segments that have expired. Names of one length are in
+// order.
+func (l *Log) sweep(oldest string) {
+	for _, suffix := range []string{".hashes", ".index"} {
+		files, _ := filepath.Glob(filepath.Join(l.config.Dir, "*"+suffix)) // the pattern is good
+		for _, file := range files {
+			if strings.TrimSuffix(file, suffix) < strings.TrimSuffix(oldest, ".jsonl") {
+				if err := os.Remove(file); err != nil {
+					l.log.Warn("removing what was beside an expired segment of the audit log", slog.Any("error", err))
+				}
+			}
+		}
+	}
+}
+
 // failed is told by the journal when it fails, and with nil when it works again.
 func (l *Log) failed(why error) {
 	if why != nil {
-		l.mu.Lock()
-		if l.failedAt.IsZero() {
-			l.failedAt = time.Now()
-		}
-		l.mu.Unlock()
+		l.missing(func() {})
 		l.failing.Store(&why)
 		l.log.Error("the audit log can't be written", slog.Any("error", why), slog.Bool("serving-unrecorded", l.config.ServeUnrecorded))
 		return
 	}
 	l.failing.Store(nil)
+	if l.owing.CompareAndSwap(true, false) {
+		l.account()
+	}
+}
+
+// account writes what is owed since the log failed, and that it did.
+func (l *Log) account() {
 	l.mu.Lock()
 	owed, refused, unrecorded, since := l.owed, l.refused, l.unrecorded, l.failedAt
 	l.owed, l.refused, l.unrecorded, l.failedAt = nil, 0, 0, time.Time{}
@@ -450,7 +496,10 @@ func (l *Log) failed(why error) {
 		From: since.UTC().Format(timeFormat), To: time.Now().UTC().Format(timeFormat),
 		Counts: []Count{{Code: "refused", N: refused}, {Code: "unrecorded", N: unrecorded}}}
 	if err := l.Settle(context.Background(), &gap); err != nil {
-		return // it failed again, and will say so again
+		l.missing(func() { // it failed again: what was to be told still is
+			l.refused, l.unrecorded, l.failedAt = l.refused+refused, l.unrecorded+unrecorded, since
+		})
+		return
 	}
 	l.log.Info("the audit log can be written again", slog.Int64("refused", refused), slog.Int64("unrecorded", unrecorded))
 }

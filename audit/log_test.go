@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/etcdguard/etcdguard/audit/evidence"
 	"github.com/etcdguard/etcdguard/etcdapi"
 )
 
@@ -33,6 +35,7 @@ type read struct {
 	Of           *uint64
 	Code, Reason string
 	Note         string
+	From, To     string
 	Counts       []Count
 }
 
@@ -203,4 +206,121 @@ func BenchmarkIntendAndConclude(b *testing.B) {
 			}
 		}
 	})
+}
+
+// What a log lacks is told as soon as it can be written again, and what was refused or
+// let through meanwhile is counted.
+func TestAGapIsTold(t *testing.T) {
+	for _, serve := range []bool{false, true} {
+		dir := t.TempDir()
+		l := open(t, dir)
+		l.config.ServeUnrecorded = serve
+		broken := errors.New("broken")
+		l.failed(broken)
+		if err := l.Ready(); (err == nil) != serve {
+			t.Errorf("serve %v: ready says %v", serve, err)
+		}
+		seq, err := l.Intend(intent("/a")) // the journal itself works
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.owe(seq, Answer{Code: "Unavailable"})
+		l.unrecord()
+		l.failed(nil)
+		if err := l.Ready(); err != nil {
+			t.Error(err)
+		}
+		if err := l.Close("x"); err != nil {
+			t.Fatal(err)
+		}
+		var gaps, outcomes int
+		for _, e := range readAll(t, dir) {
+			if e.Kind == "outcome" && *e.Of == seq && e.Code == "Unavailable" {
+				outcomes++
+			}
+			for _, c := range e.Counts {
+				if e.Kind == "gap" && c == (Count{Code: "unrecorded", N: 1}) {
+					gaps++
+				}
+			}
+		}
+		if gaps != 1 || outcomes != 1 {
+			t.Errorf("serve %v: %d gaps and %d outcomes that were owed", serve, gaps, outcomes)
+		}
+	}
+}
+
+func TestRevisionsThatNoEventExplainsAreTold(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, dir)
+	seq, err := l.Intend(intent("/a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Conclude(context.Background(), outcome(seq)); err != nil { // revision 7
+		t.Fatal(err)
+	}
+	if err := l.journal.Close(); err != nil { // as if killed
+		t.Fatal(err)
+	}
+	l, err = Open(context.Background(), Config{Dir: dir, SegmentBytes: 1 << 20, Log: slog.New(slog.DiscardHandler),
+		Registry: prometheus.NewRegistry(), Revision: 9})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close("x"); err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range readAll(t, dir) {
+		if e.Kind == "gap" {
+			if e.From != "7" || e.To != "9" {
+				t.Errorf("the gap is from %s to %s", e.From, e.To)
+			}
+			return
+		}
+	}
+	t.Error("there is no gap")
+}
+
+// A log that runs for long has its proofs for what it still has, and nothing of the rest.
+func TestOldSegmentsGoWithAllThatWasBesideThem(t *testing.T) {
+	dir := t.TempDir()
+	l, err := Open(context.Background(), Config{Dir: dir, SegmentBytes: 64 << 10, MaxBytes: 512 << 10, MinFreeBytes: 1,
+		Log: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 12000 {
+		if err := l.Record(context.Background(), intent(strings.Repeat("k", 100))); err != nil {
+			t.Fatal(err)
+		}
+		if i%1000 == 999 { // let the journal close and expire segments
+			if err := l.Settle(context.Background(), intent("/settled")); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+	}
+	if err := l.Close("x"); err != nil {
+		t.Fatal(err)
+	}
+	segments, _ := filepath.Glob(filepath.Join(dir, "*.jsonl"))
+	hashes, _ := filepath.Glob(filepath.Join(dir, "*.hashes"))
+	if len(segments) < 2 || len(segments) > 9 || filepath.Base(segments[0]) == "00000000000000000000.jsonl" {
+		t.Fatalf("the segments are %q", segments)
+	}
+	if len(hashes) == 0 || len(hashes) > len(segments)+1 {
+		t.Errorf("%d files of hashes beside %d segments", len(hashes), len(segments))
+	}
+	report, err := evidence.Verify(context.Background(), evidence.Config{Dir: dir})
+	if err != nil || !report.Holds() {
+		t.Errorf("%v, %+v", err, report.Findings)
+	}
+	l = open(t, dir) // which reads it all again
+	if l.tree.First() == 0 {
+		t.Error("the tree begins with events that have expired")
+	}
+	if err := l.Close("x"); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -84,6 +84,10 @@ func (l *Log) explain(ctx context.Context, f *found, r journal.Recovered) error 
 		gap := Event{Kind: Gap, Reason: "the process before ended without closing the log; reads of its last moments may be missing",
 			From:   itoa(uint64(f.rev)),
 			Counts: []Count{{Code: "lost", N: int64(len(lost))}, {Code: "dropped", Bytes: r.DroppedBytes}}}
+		if l.config.Revision > f.rev {
+			gap.Reason += "; what made the revisions after the first of these two was another member, etcdguard itself, or is not on record"
+			gap.To = itoa(uint64(l.config.Revision))
+		}
 		if err := l.Record(ctx, &gap); err != nil {
 			return err
 		}

@@ -78,8 +78,7 @@ func (g *Guard) recordHTTP(req *Request, serve http.HandlerFunc, w http.Response
 		serve(w, r)
 		return
 	}
-	// Health is for those who would not know otherwise that this member serves nothing.
-	if err := g.recordIntent(r.Context(), req); err != nil && req.action != etcdapi.HTTPHealth && req.action != etcdapi.HTTPMetrics {
+	if err := g.recordIntent(r.Context(), req); err != nil {
 		http.Error(w, status.Convert(err).Message(), http.StatusServiceUnavailable)
 		return
 	}

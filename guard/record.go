@@ -99,6 +99,9 @@ func (g *Guard) recordIntent(_ context.Context, r *Request) error {
 	if g.audit == nil {
 		return nil
 	}
+	if servedUnrecorded(r.action) {
+		return nil
+	}
 	if !intends(r.action, r.message) {
 		return unrecordable(g.audit.Ready())
 	}
@@ -161,11 +164,21 @@ func (g *Guard) recordAnswer(ctx context.Context, r *Request, answer any, failur
 	default:
 		e.Kind, e.Caller, e.Action = audit.Read, r.caller.record, r.action
 		r.describe()
-		if err := g.audit.Record(ctx, e); err != nil {
+		if err := g.audit.Record(ctx, e); err != nil && !servedUnrecorded(r.action) {
 			return unrecordable(err)
 		}
 	}
 	return failure
+}
+
+// servedUnrecorded are the requests that are answered while the log can't be written:
+// whoever asks how the member is has to be told.
+func servedUnrecorded(a etcdapi.Action) bool {
+	switch a {
+	case etcdapi.HealthCheck, etcdapi.HealthList, etcdapi.HealthWatch, etcdapi.HTTPHealth, etcdapi.HTTPMetrics:
+		return true
+	}
+	return false
 }
 
 // codeOf is the name of the status that gRPC makes of an error.

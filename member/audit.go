@@ -61,6 +61,7 @@ func (m *Member) openAudit(ctx context.Context) (*audit.Log, error) {
 	return audit.Open(ctx, audit.Config{
 		Dir: dir, MaxBytes: maximum, SegmentBytes: segment, MinFreeBytes: free,
 		ServeUnrecorded: c.OnFailure == "serve",
+		Revision:        m.etcd.Server.KV().Rev(),
 		Started: []string{"etcd", version.Version, "name", m.config.Etcd.Name,
 			"member", m.etcd.Server.MemberID().String(), "revision", strconv.FormatInt(m.etcd.Server.KV().Rev(), 10)},
 		Log: m.log.With(slog.String("audit", dir)), Registry: m.config.Registry,
