@@ -290,12 +290,14 @@ func TestOldSegmentsGoWithAllThatWasBesideThem(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	read := intent(strings.Repeat("k", 100))
+	read.Kind = Read
 	for i := range 12000 {
-		if err := l.Record(context.Background(), intent(strings.Repeat("k", 100))); err != nil {
+		if err := l.Record(context.Background(), read); err != nil {
 			t.Fatal(err)
 		}
 		if i%1000 == 999 { // let the journal close and expire segments
-			if err := l.Settle(context.Background(), intent("/settled")); err != nil {
+			if err := l.Settle(context.Background(), read); err != nil {
 				t.Fatal(err)
 			}
 			time.Sleep(50 * time.Millisecond)
@@ -314,7 +316,7 @@ func TestOldSegmentsGoWithAllThatWasBesideThem(t *testing.T) {
 	}
 	report, err := evidence.Verify(context.Background(), evidence.Config{Dir: dir})
 	if err != nil || !report.Holds() {
-		t.Errorf("%v, %+v", err, report.Findings)
+		t.Errorf("%v, %+v", err, report.Findings[:min(1, len(report.Findings))])
 	}
 	l = open(t, dir) // which reads it all again
 	if l.tree.First() == 0 {
