@@ -33,19 +33,27 @@ shown; 2 the command line or the file cannot be understood.
 The names in -o json are stable: log, number, event (as it is in the log), size.`
 
 func newAuditProveEventCommand() *cobra.Command {
-	var dir string
+	var logs auditLogs
 	cmd := &cobra.Command{
-		Use: "prove-event N --dir DIR", Short: "a proof that one event is in the log",
-		Long: auditProveEventHelp, Example: "  etcdguard audit prove-event 4711 --dir /var/lib/etcd/audit > proof.json", Args: oneArgument("the number of the event"),
+		Use: "prove-event N [DIR]", Short: "a proof that one event is in the log",
+		Long: auditProveEventHelp, Args: cobra.ArbitraryArgs,
+		Example: "  etcdguard audit prove-event 4711 /var/lib/etcd/audit > proof.json\n  etcdguard audit prove-event 4711 --member m1 > proof.json",
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 || len(args) > 2 {
+				return usage(cmd, "give the number of the event, and the directory of its log")
+			}
 			n, err := strconv.ParseInt(args[0], 10, 64)
 			if err != nil || n < 0 {
 				return usage(cmd, "%q is no number of an event; each line begins with its own, seq", args[0])
 			}
-			if dir == "" {
-				return usage(cmd, "which log? --dir is a member's audit directory")
+			found, err := logs.find(args[1:])
+			if err != nil {
+				return err
 			}
-			p, err := evidence.ProveEvent(dir, n)
+			if len(found) > 1 {
+				return usage(cmd, "each member numbers its own events: which log? --member, or its directory")
+			}
+			p, err := evidence.ProveEvent(found[0].Dir, n)
 			if err != nil {
 				return err
 			}
@@ -57,7 +65,7 @@ func newAuditProveEventCommand() *cobra.Command {
 			return err
 		},
 	}
-	cmd.Flags().StringVar(&dir, "dir", "", "the member's audit directory")
+	logs.choose(cmd)
 	return cmd
 }
 

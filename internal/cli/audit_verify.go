@@ -54,7 +54,7 @@ func newAuditVerifyCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, dirs []string) error {
 			found, err := logs.find(dirs)
 			if err != nil {
-				return err
+				return badFile{err, wantedDir}
 			}
 			dirs = nil
 			for _, l := range found {
