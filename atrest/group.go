@@ -15,6 +15,7 @@ var (
 	reserved       = []byte("\x00etcdguard/")
 	reservedRing   = []byte("\x00etcdguard/ring")
 	reservedMember = []byte("\x00etcdguard/members/")
+	reservedAudit  = []byte("\x00etcdguard/audit/")
 )
 
 // prefixLength is how much of a key names its group: the resource of a Kubernetes
@@ -39,7 +40,8 @@ func prefixLength(key []byte) int {
 }
 
 // isEtcdguards reports whether a key is one that etcdguard writes about itself: the
-// ring's document, or a member's presence. What is in quarantine is a client's.
+// ring's document, a member's presence, or its audit checkpoint. What is in quarantine is
+// a client's.
 func isEtcdguards(key []byte) bool {
 	if len(key) == 0 || key[0] != 0 {
 		return false
@@ -48,6 +50,9 @@ func isEtcdguards(key []byte) bool {
 		return true
 	}
 	id, ok := bytes.CutPrefix(key, reservedMember)
+	if !ok {
+		id, ok = bytes.CutPrefix(key, reservedAudit)
+	}
 	if !ok || len(id) != 16 {
 		return false
 	}

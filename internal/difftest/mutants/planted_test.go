@@ -161,13 +161,13 @@ var planted = []mutant{
 	{
 		name: "a previous value of a put is not a read",
 		file: "guard/authorise.go",
-		old:  "if m.PrevKv {\n\t\tif err := a.decide(read, key); err != nil {",
+		old:  "if m.PrevKv {\n\t\tif err := a.decide(audit.Access{Action: read, Keys: asked.Keys}); err != nil {",
 		new:  "if m.PrevKv {\n\t\tif err := error(nil); err != nil {",
 	},
 	{
 		name: "previous values of a delete are not a read",
 		file: "guard/authorise.go",
-		old:  "return a.decide(read, keys)",
+		old:  "return a.decide(audit.Access{Action: read, Keys: keys})",
 		new:  "return nil",
 	},
 	{
@@ -279,8 +279,8 @@ var planted = []mutant{
 	{
 		name:         "an error of etcd is hidden",
 		file:         "guard/guard.go",
-		old:          "answer, err := g.serve(ctx, r, next)\n\tif err != nil {\n\t\treturn nil, err\n\t}",
-		new:          "answer, err := g.serve(ctx, r, next)\n\tif err != nil {\n\t\treturn nil, errPermissionDenied\n\t}",
+		old:          "answer, err := g.serve(ctx, r, next)\n",
+		new:          "answer, err := g.serve(ctx, r, next)\n\tif err != nil {\n\t\treturn nil, errPermissionDenied\n\t}\n",
 		differential: true,
 	},
 	{
