@@ -13,7 +13,7 @@ import (
 // NoIntent is the number of an intent that is not on record.
 const NoIntent = ^uint64(0)
 
-// entry makes an event a line of the journal.
+// of makes an event a line of the journal.
 func (e *Event) of(l *Log) journal.Entry {
 	e.clock = &l.clock
 	return (*entry)(e)

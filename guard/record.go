@@ -156,6 +156,7 @@ func (g *Guard) recordAnswer(ctx context.Context, r *Request, answer any, failur
 		}
 	case e.Decision == audit.NotLet: // the answer itself was judged
 		e.Kind, e.Caller, e.Action = audit.Denied, r.caller.record, r.action
+		r.describe()
 		if err := g.audit.Settle(ctx, e); err != nil {
 			return unrecordable(err)
 		}

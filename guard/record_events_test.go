@@ -414,3 +414,19 @@ func TestValuesOfSealedAnswersAreCountedAsTheClientSeesThem(t *testing.T) {
 		t.Errorf("recorded as %d keys, %d bytes at %d", e.Keys, e.Bytes, e.Rev)
 	}
 }
+
+func TestAnAnswerThatIsDeniedIsOnRecord(t *testing.T) {
+	r := newRecording(t, nil)
+	r.SetPolicy(parsePolicy(t, strings.Replace(testPolicy, "keys: [{prefix: /team/}]}", "keys: [{prefix: /team/}], audit: none}", 1)))
+	_, _, err := r.call(as("team"), "Lease/LeaseTimeToLive", &pb.LeaseTimeToLiveRequest{ID: 5, Keys: true},
+		&pb.LeaseTimeToLiveResponse{ID: 5, Keys: [][]byte{b("/team/a"), b("/other")}})
+	if err != errPermissionDenied {
+		t.Fatal(err)
+	}
+	events := r.since(0, 1)
+	e := events[0]
+	if len(events) != 1 || e.Kind != "denied" || e.Decision != "denied" || e.Code != "PermissionDenied" || e.Lease != "5" ||
+		len(e.Access) != 2 || e.Access[1]["key"] != "/other" {
+		t.Errorf("on record is %+v", events)
+	}
+}

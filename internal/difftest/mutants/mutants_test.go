@@ -34,7 +34,7 @@ type mutant struct {
 }
 
 // all are all bugs.
-var all = slices.Concat(planted, plantedInSealing)
+var all = slices.Concat(planted, plantedInSealing, plantedInRecording)
 
 // unitPackages are the packages whose tests look at the guard from near by.
 var unitPackages = []string{"./etcdapi", "./guard"}
