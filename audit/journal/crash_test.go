@@ -16,7 +16,7 @@ import (
 )
 
 var (
-	schedules = flag.Int("journal.schedules", 100, "random schedules of writes, faults and crashes")
+	schedules = flag.Int("journal.schedules", 30, "random schedules of writes, faults and crashes")
 	firstSeed = flag.Uint64("journal.seed", 1, "the seed of the first")
 )
 
