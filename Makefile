@@ -80,10 +80,12 @@ bench: build
 
 # Under a real kube-apiserver, and against every other identity.
 e2e: build
+	cd e2e && $(GO) run ./cmd/peers
 	cd e2e && $(GO) test -count=1 -timeout 60m ./...
 
 # The part of it that CI runs.
 e2e-ci: build
+	cd e2e && $(GO) run ./cmd/peers
 	cd e2e && $(GO) test -count=1 -timeout 30m -short ./...
 
 # Members and commands killed at random, N times each, while a cluster goes up and down

@@ -2,6 +2,7 @@ package identities
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"slices"
 	"strings"
@@ -25,7 +26,7 @@ func TestEveryIdentityIsRefusedWhatItIsNotThereFor(t *testing.T) {
 	waitForTenant(t, c, all)
 	prey := seed(t, c)
 	settled(t, c)
-	before := fingerprint(t, c)
+	before, revision := fingerprint(t, c)
 
 	refused, through, allowed := 0, 0, 0
 	for _, m := range c.Members {
@@ -44,8 +45,11 @@ func TestEveryIdentityIsRefusedWhatItIsNotThereFor(t *testing.T) {
 			}
 		}
 	}
-	if after := fingerprint(t, c); after != before {
+	if after, _ := fingerprint(t, c); after != before {
 		t.Errorf("what was refused left a trace:\nbefore %s\nafter  %s", before, after)
+	}
+	if written := writtenSince(t, c, revision); len(written) > 0 {
+		t.Errorf("what was refused was written: %q", written)
 	}
 	targets := targetsOf(t, c.Members[0], all, prey)
 	for _, technique := range inOrder(techniques()) {
@@ -169,8 +173,10 @@ func settled(t *testing.T, c *cluster.Cluster) {
 	}
 }
 
-// fingerprint is everything about the cluster that the techniques are after.
-func fingerprint(t *testing.T, c *cluster.Cluster) string {
+// fingerprint is everything about the cluster that the techniques are after, and the
+// revision that it is at. Members write checkpoints of their audit logs meanwhile, so
+// neither the revision nor the hash of all keys is part of it.
+func fingerprint(t *testing.T, c *cluster.Cluster) (string, int64) {
 	t.Helper()
 	target := target{conn: c.Members[0].Dial(t, c.TLS(t, admin))}
 	ctx := t.Context()
@@ -179,6 +185,12 @@ func fingerprint(t *testing.T, c *cluster.Cluster) string {
 		if err != nil {
 			t.Fatal(err)
 		}
+	}
+	keys, err := target.kv().Range(ctx, everything())
+	must(err)
+	content := sha256.New()
+	for _, kv := range keys.Kvs {
+		fmt.Fprintf(content, "%q %q %d %d %d %x\n", kv.Key, kv.Value, kv.CreateRevision, kv.ModRevision, kv.Version, kv.Lease)
 	}
 	hash, err := target.maintenance().HashKV(ctx, &pb.HashKVRequest{})
 	must(err)
@@ -196,9 +208,41 @@ func fingerprint(t *testing.T, c *cluster.Cluster) string {
 	must(err)
 	state, err := target.maintenance().Status(ctx, &pb.StatusRequest{})
 	must(err)
-	return fmt.Sprintf("revision %d, compacted %d, hash %08x, members %d, alarms %d, users %d, roles %d, auth %v at %d, leases %d, leader %x",
-		hash.Header.Revision, hash.CompactRevision, hash.Hash, len(members.Members), len(alarms.Alarms),
-		len(users.Users), len(roles.Roles), auth.Enabled, auth.AuthRevision, len(leases.Leases), state.Leader)
+	return fmt.Sprintf("%d keys with hash %x, compacted %d, members %d, alarms %d, users %d, roles %d, auth %v at %d, leases %d, leader %x",
+		len(keys.Kvs), content.Sum(nil)[:8], hash.CompactRevision, len(members.Members), len(alarms.Alarms),
+		len(users.Users), len(roles.Roles), auth.Enabled, auth.AuthRevision, len(leases.Leases), state.Leader), keys.Header.Revision
+}
+
+func everything() *pb.RangeRequest { return &pb.RangeRequest{Key: []byte{1}, RangeEnd: []byte{0}} }
+
+// writtenSince are the keys of clients that were written after a revision, also if they
+// were put back: a watch from there on shows all, up to a write that it waits for.
+func writtenSince(t *testing.T, c *cluster.Cluster, revision int64) (keys []string) {
+	t.Helper()
+	const marker = "/the-end-of-what-was-refused"
+	conn := c.Members[0].Dial(t, c.TLS(t, admin))
+	if _, err := pb.NewKVClient(conn).Put(t.Context(), &pb.PutRequest{Key: []byte(marker)}); err != nil {
+		t.Fatal(err)
+	}
+	stream, err := pb.NewWatchClient(conn).Watch(t.Context())
+	if err == nil {
+		err = stream.Send(&pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{CreateRequest: &pb.WatchCreateRequest{
+			Key: everything().Key, RangeEnd: everything().RangeEnd, StartRevision: revision + 1}}})
+	}
+	for err == nil {
+		var r *pb.WatchResponse
+		if r, err = stream.Recv(); err != nil {
+			break
+		}
+		for _, e := range r.Events {
+			if string(e.Kv.Key) == marker {
+				return keys
+			}
+			keys = append(keys, string(e.Kv.Key))
+		}
+	}
+	t.Fatal(err)
+	return nil
 }
 
 // covered holds the table to the threats that it is there for.
